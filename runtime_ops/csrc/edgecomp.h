@@ -1,0 +1,127 @@
+/* edgecomp runtime: reads containers, decodes tensors, multiplies straight from the codes.
+ *
+ * C99, libc only. Nothing here allocates, prints, exits or keeps global state but the choice of
+ * kernels. Everything that comes from a file is checked once, by ec_container_open and
+ * ec_container_tensor; the kernels behind ec_decode and ec_gemv then run without checks.
+ * The numbers every function returns are specified by runtime_ops/reference.py, byte for byte.
+ */
+#ifndef EDGECOMP_H
+#define EDGECOMP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define EC_MAX_DIMS 8
+#define EC_MAX_DIM 4
+#define EC_MAX_CLASSES 16
+
+typedef enum ec_status {
+    EC_OK = 0,
+    EC_TRUNCATED,     /* the file ends before something it declares */
+    EC_BAD_MAGIC,     /* not a GGUF file */
+    EC_BAD_VERSION,   /* GGUF version other than 3, or a format version that is not known */
+    EC_BAD_METADATA,  /* a key is missing, doubled, of the wrong type, or out of range */
+    EC_BAD_TENSOR,    /* a tensor's name, type, shape, size or offset is not the expected one */
+    EC_BAD_FORMAT,    /* a codec that is not known, or parameters outside its limits */
+    EC_BAD_ARGUMENT,  /* an index or a range outside the tensor, or a null pointer */
+    EC_UNSUPPORTED    /* an instruction set that this machine or this build does not have */
+} ec_status;
+
+/* One line for a status; never NULL. */
+const char *ec_status_text(ec_status status);
+
+/* ---- tensors ---------------------------------------------------------------------------------- */
+
+typedef enum ec_codec { EC_CODEC_RAW_F32 = 0, EC_CODEC_RAW_F16 = 1, EC_CODEC_WINDING = 2 } ec_codec;
+
+/* Parameters of the winding codec; the meaning of each is in docs/format.md, "winding". */
+typedef struct ec_winding {
+    uint32_t dim;                    /* weights per index, 1..4 */
+    uint32_t points;                 /* U */
+    uint32_t generator[EC_MAX_DIM];  /* A_d */
+    uint32_t levels;                 /* N */
+    uint32_t offset;                 /* 0 or 1 */
+    uint32_t centre;                 /* 1: code 0 is the centre node */
+    uint32_t classes;                /* M + 1 */
+    uint32_t group;                  /* weights per scale, 0: no group scales */
+    uint32_t radix_packed;           /* 1: several indices in 64 bits, 0: index_bits each */
+    const uint8_t *table;            /* int16 little-endian [levels], or NULL for the linear map */
+} ec_winding;
+
+typedef struct ec_tensor {
+    ec_codec codec;
+    uint32_t n_dims;
+    uint64_t shape[EC_MAX_DIMS];     /* slowest first, as in torch and numpy */
+    uint64_t n_weights;              /* product of shape */
+    ec_winding winding;              /* only with EC_CODEC_WINDING */
+    const uint8_t *codes;            /* raw: the weights, little-endian */
+    uint64_t codes_bytes;
+    const uint8_t *scales;           /* uint8 [ceil(n_weights / group)], or NULL */
+    uint64_t scales_bytes;
+    const uint8_t *params;           /* float32 little-endian: centre [dim], class scale [classes] */
+    uint64_t params_bytes;
+} ec_tensor;
+
+/* Checks a tensor whose fields were filled by hand (shape, codec, parameters, part sizes) and sets
+ * n_weights. ec_container_tensor has done this already. */
+ec_status ec_tensor_check(ec_tensor *tensor);
+
+/* ---- kernels ---------------------------------------------------------------------------------- */
+
+/* Instruction sets that kernels exist for in this build and that this machine can run, as bits of
+ * 1 << ec_isa. */
+typedef enum ec_isa { EC_ISA_SCALAR = 0, EC_ISA_AVX2, EC_ISA_NEON, EC_ISA_NEON_ARMV7, EC_ISA_COUNT } ec_isa;
+uint32_t ec_isa_available(void);
+const char *ec_isa_name(ec_isa isa);
+/* The fastest available one; what isa = EC_ISA_COUNT stands for in the calls below. */
+ec_isa ec_isa_best(void);
+
+/* Writes weights first .. first + count - 1, counted in C order, to out (float32 [count]). */
+ec_status ec_decode(const ec_tensor *tensor, uint64_t first, uint64_t count, float *out, ec_isa isa);
+
+/* Writes rows first_row .. first_row + n_rows - 1 of the tensor seen as a matrix whose row count is
+ * shape[0], to out (float32 [n_rows][n_weights / shape[0]]). */
+ec_status ec_decode_rows(const ec_tensor *tensor, uint64_t first_row, uint64_t n_rows, float *out,
+                         ec_isa isa);
+
+/* y = W x for the same matrix W (d_out, d_in): x float32 [d_in], y float32 [n_rows] for rows
+ * first_row .. first_row + n_rows - 1. Sums run in eight lanes, see reference.gemv_f32. */
+ec_status ec_gemv(const ec_tensor *tensor, uint64_t first_row, uint64_t n_rows, const float *x, float *y,
+                  ec_isa isa);
+
+/* ---- container -------------------------------------------------------------------------------- */
+
+typedef struct ec_slice { const uint8_t *data; uint64_t size; } ec_slice;
+
+/* A container that lies in memory (a mapped file, say). It points into `data`, which must outlive
+ * it. The fields are for the reader alone. */
+typedef struct ec_container {
+    ec_slice file;
+    uint64_t n_kv, n_infos;
+    uint64_t kv_offset, infos_offset, data_offset;   /* in bytes from the start of the file */
+    uint32_t n_formats, n_tensors;
+} ec_container;
+
+/* Checks the whole file: structure, keys, formats, every tensor. No memory is allocated. */
+ec_status ec_container_open(const void *data, size_t size, ec_container *container);
+
+/* Fills `tensor` with the i-th tensor. */
+ec_status ec_container_tensor(const ec_container *container, uint32_t i, ec_tensor *tensor);
+
+/* The i-th tensor's name: UTF-8, not terminated. */
+ec_status ec_container_name(const ec_container *container, uint32_t i, ec_slice *name);
+
+/* Index of the tensor of that name; EC_BAD_ARGUMENT when there is none. */
+ec_status ec_container_find(const ec_container *container, const char *name, size_t name_bytes, uint32_t *i);
+
+/* Value of a string key (for example "edgecomp.settings"); EC_BAD_ARGUMENT when there is none. */
+ec_status ec_container_string(const ec_container *container, const char *key, ec_slice *value);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

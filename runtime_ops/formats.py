@@ -61,16 +61,18 @@ class WindingFormat:
     """Groups of `dim` weights as points of a winding (docs/format.md, "winding").
 
     An index stands for a class and a code; the code is the centre node (code 0, if `centre`) or the
-    k-th point. Point k has the coordinates `x_d = (k * generator_d mod 2**32) * levels >> 32`, which
-    are integers below `levels`; `x_d` becomes `table[x_d]`, or `2 * x_d + offset - levels` without a
-    table, and that times a scale, plus the centre, is the weight. Hyper-Compression (arXiv
-    2409.00592), with the arithmetic done in integers modulo 2**32.
+    k-th point. Point k has the coordinates
+    `x_d = ((k * generator_d + shift_d) mod 2**32) * levels >> 32`, which are integers below `levels`;
+    `x_d` becomes `table[x_d]`, or `2 * x_d + offset - levels` without a table, and that times a
+    scale, plus the centre, is the weight. Hyper-Compression (arXiv 2409.00592), with the arithmetic
+    done in integers modulo 2**32.
     """
 
     dim: int  # weights per index, 1..4
     points: int  # U, 2..2**24
     generator: tuple[int, ...]  # A_d, dim of them, 1..2**32 - 1
-    levels: int  # N, 2..2**16
+    shift: tuple[int, ...]  # B_d, dim of them, 0..2**32 - 1
+    levels: int  # N, 2..2**16; a power of two if there is a table
     offset: int  # 0: points start at the corner (as published); 1: they are centred
     centre: bool  # code 0 is the centre node
     classes: int  # M + 1, 1..16
@@ -89,6 +91,8 @@ class WindingFormat:
         need(2 <= self.points <= MAX_POINTS, "points", f"2..{MAX_POINTS}")
         generator_ok = all(1 <= a < 1 << 32 for a in self.generator)
         need(len(self.generator) == self.dim and generator_ok, "generator", "dim values in 1..2**32-1")
+        shift_ok = all(0 <= b < 1 << 32 for b in self.shift)
+        need(len(self.shift) == self.dim and shift_ok, "shift", "dim values in 0..2**32-1")
         need(2 <= self.levels <= MAX_LEVELS, "levels", f"2..{MAX_LEVELS}")
         need(self.offset in (0, 1), "offset", "0 or 1")
         need(1 <= self.classes <= MAX_CLASSES, "classes", f"1..{MAX_CLASSES}")
@@ -99,6 +103,7 @@ class WindingFormat:
             values = self.table
             in_range = all(-(1 << 15) <= v < 1 << 15 for v in values)
             ascending = all(a <= b for a, b in zip(values, values[1:], strict=False))
+            need(self.levels & (self.levels - 1) == 0, "levels", "a power of two with a table")
             if len(values) != self.levels or not in_range or not ascending:
                 raise FormatError("winding: table must hold `levels` ascending int16 values")
 

@@ -43,7 +43,8 @@ typedef struct ec_winding {
     uint32_t dim;                    /* weights per index, 1..4 */
     uint32_t points;                 /* U */
     uint32_t generator[EC_MAX_DIM];  /* A_d */
-    uint32_t levels;                 /* N */
+    uint32_t shift[EC_MAX_DIM];      /* B_d */
+    uint32_t levels;                 /* N; a power of two if there is a table */
     uint32_t offset;                 /* 0 or 1 */
     uint32_t centre;                 /* 1: code 0 is the centre node */
     uint32_t classes;                /* M + 1 */

@@ -1,0 +1,63 @@
+"""Finds the generators kept in edgecomp/encode/korobov.json: `python benchmarks/search_generators.py`.
+
+For every dim and power-of-two number of points, many g are tried on a few Gaussian weights and the
+best of them on more. Takes about ten minutes on two cores; the result depends on nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from edgecomp.encode import generators
+
+OUT = Path(__file__).parent.parent / "edgecomp" / "encode" / "korobov.json"
+PUBLISHED = (225, 1600)
+TRIALS, FINALISTS = 4096, 24
+FEW, MANY = 4096, 1 << 16
+
+
+def best_g(case: tuple[int, int, bool]) -> tuple[str, int, float]:
+    """Key, best g and its mean square error for (dim, points, companded)."""
+    dim, points, companded = case
+    step = round(points / 1.618033988749895)
+    candidates = range(1, points)
+    if points > TRIALS:
+        candidates = sorted({1 + i * step % (points - 1) for i in range(TRIALS)})
+    few = generators.gaussian_weights(FEW // dim * dim)
+    many = generators.gaussian_weights(MANY // dim * dim)
+    prime = [g for g in candidates if math.gcd(g, points) == 1]
+
+    def error(g: int, weights: object) -> float:
+        return generators.korobov_error(dim, points, companded, g, weights)
+
+    finalists = sorted(prime, key=lambda g: error(g, few))[:FINALISTS]
+    best = min(finalists, key=lambda g: error(g, many))
+    return generators.key(dim, points, companded), best, error(best, many)
+
+
+def main() -> None:
+    """Searches all cases in parallel and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=OUT)
+    arguments = parser.parse_args()
+    cases = [
+        (dim, points, companded)
+        for companded in (True, False)
+        for dim in (2, 3, 4)
+        for points in [1 << bits for bits in range(dim, 25)] + list(PUBLISHED) * (dim == 2)
+    ]
+    found = {}
+    with ProcessPoolExecutor() as pool:
+        for key, g, error in pool.map(best_g, cases):
+            found[key] = g
+            print(f"{key}: g {g}, mean square error {error:.6f}", file=sys.stderr, flush=True)
+    arguments.out.write_text(json.dumps(found, indent=0) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Encoders: weights to codes. A codec is a file here, a function in runtime_ops.reference, a kernel."""
+
+from __future__ import annotations
+
+from edgecomp.encode.lattice_preset import encode_lattice
+from edgecomp.encode.paper_preset import encode_paper
+from edgecomp.encode.settings import (
+    LatticeSettings,
+    PaperSettings,
+    Settings,
+    SettingsError,
+    paper_settings_for_bits,
+)
+from edgecomp.encode.source import ArraySource, WeightError, WeightSource
+from runtime_ops.formats import EncodedTensor
+
+__all__ = [
+    "ArraySource",
+    "LatticeSettings",
+    "PaperSettings",
+    "Settings",
+    "SettingsError",
+    "WeightError",
+    "WeightSource",
+    "encode",
+    "paper_settings_for_bits",
+]
+
+
+def encode(source: WeightSource, settings: Settings) -> EncodedTensor:
+    """The tensor encoded by these settings; WeightError for NaN, infinite or missing weights."""
+    if 0 in source.shape:
+        raise WeightError(f"shape {source.shape} has no weights")
+    if isinstance(settings, PaperSettings):
+        return encode_paper(source, settings)
+    return encode_lattice(source, settings)

@@ -1,0 +1,64 @@
+"""Cutting a tensor into blocks that are encoded in parallel and joined in order.
+
+Blocks are cut where indices, groups and packed bytes all end, at places that depend on the format
+alone, so that any number of threads gives the same bytes; only a few blocks are in memory at a time.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecomp.encode.source import WeightError, WeightSource
+from runtime_ops.formats import WindingFormat
+
+BLOCK_INDICES = 1 << 18  # about; 4 MiB of float32 weights at dim 4
+
+Result = TypeVar("Result")
+
+
+def block_weights(fmt: WindingFormat) -> int:
+    """Weights of a block: whole groups, and indices that fill whole bytes or words."""
+    step = 8 if fmt.packing == "bits" else fmt.digits
+    step = math.lcm(step, fmt.group // fmt.dim or 1)
+    return max(1, BLOCK_INDICES // step) * step * fmt.dim
+
+
+def map_blocks(
+    source: WeightSource, size: int, work: Callable[[NDArray[np.float32]], Result]
+) -> Iterator[Result]:
+    """`work` of every block of `size` weights, in order; WeightError when one is not finite."""
+    n_weights = math.prod(source.shape)
+
+    def block(first: int) -> Result:
+        weights = source.read(first, min(size, n_weights - first))
+        check_finite(weights, first)
+        return work(weights)
+
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: list[Future[Result]] = []
+        try:
+            for first in range(0, n_weights, size):
+                waiting.append(pool.submit(block, first))
+                if len(waiting) > threads:
+                    yield waiting.pop(0).result()
+            for future in waiting:
+                yield future.result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def check_finite(weights: NDArray[np.float32], first: int) -> None:
+    """WeightError with the place of the first NaN or infinite weight, if there is one."""
+    finite = np.isfinite(weights)
+    if not finite.all():
+        i = int(np.argmin(finite))
+        raise WeightError(f"weight {first + i} is {weights[i]}, expected finite weights")

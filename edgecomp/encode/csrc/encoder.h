@@ -1,0 +1,57 @@
+/* Encoding for the winding codec: the nearest point of a winding to a group of weights.
+ *
+ * Coordinates are in units of 2^-32 of the box's side, unwrapped, so that the points with index
+ * 0 .. points - 1 are exactly those points of the lattice { shift + k generator + 2^32 e_2 .. e_D }
+ * that lie in the box. Python (edgecomp/encode/lattice.py) supplies a reduced basis of that lattice.
+ */
+#ifndef EC_ENCODER_H
+#define EC_ENCODER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define EC_MAX_DIM 4
+
+typedef struct ec_search {
+    uint32_t dim, points, levels, offset, centre;
+    uint32_t generator[EC_MAX_DIM], shift[EC_MAX_DIM];
+    const int16_t *table;           /* int16 [levels], or NULL: the linear map */
+    const double *inverse;          /* float64 [n_inverse + 1]: coordinate of the table's value at
+                                       first_value + i * value_step; with a table only */
+    uint32_t n_inverse;
+    double first_value, value_step;
+    int64_t basis_k[EC_MAX_DIM];    /* change of k along each basis vector */
+    int64_t basis[EC_MAX_DIM * EC_MAX_DIM]; /* basis vectors, row by row */
+    double gram_schmidt[EC_MAX_DIM * EC_MAX_DIM]; /* their orthogonalisation ... */
+    double gram_schmidt_norm2[EC_MAX_DIM];        /* ... and its squared lengths */
+    double radius;                  /* no target is farther than this from the nearest plane's point */
+    const int64_t *neighbours;      /* int64 [n_neighbours][1 + dim]: change of k, of coordinates */
+    uint32_t n_neighbours;
+} ec_search;
+
+/* Sums over what was encoded, and the guarantee that came with it. */
+typedef struct ec_encode_stats {
+    double squared_error, absolute_error;
+    double error_bound;             /* no group of dim weights is farther from its point */
+} ec_encode_stats;
+
+/* Encodes n groups of dim weights (float32 [n][dim]; the last may lack `missing` weights, which
+ * hold anything finite and count for nothing). Group i has the scale class_scale[classes[i]], or
+ * class_scale[0] if classes is NULL. Writes index class * (points + centre) + code to indices. */
+void ec_encode_points(const ec_search *search, const float *weights, size_t n, uint32_t missing,
+                      const float *centre_point, const float *class_scale, const uint8_t *classes,
+                      uint32_t *indices, ec_encode_stats *stats);
+
+/* Encodes n_weights weights (float32, padded with zeros to a multiple of dim) in groups of `group`
+ * that each get the byte of the scale base_scale * factors[byte] with the least squared error.
+ * The search starts at the scale that maps the group's root mean square to unit_rms and looks
+ * `reach` bytes to each side. */
+void ec_encode_groups(const ec_search *search, const float *weights, size_t n_weights, size_t group,
+                      float base_scale, const float *factors, double unit_rms, int reach,
+                      uint32_t *indices, uint8_t *scales, ec_encode_stats *stats);
+
+/* Packs n indices into out, which holds zeros. */
+void ec_pack_bits(const uint32_t *indices, size_t n, uint32_t bits, uint8_t *out);
+void ec_pack_radix(const uint32_t *indices, size_t n, uint32_t radix, uint32_t digits, uint64_t *out);
+
+#endif

@@ -1,0 +1,8 @@
+"""What runs on a device: formats, their numpy specification, and the C runtime.
+
+`runtime_ops.native` is imported on use, so that formats and reference work where nothing is compiled.
+"""
+
+from runtime_ops.formats import EncodedTensor, Format, FormatError, RawFormat, WindingFormat
+
+__all__ = ["EncodedTensor", "Format", "FormatError", "RawFormat", "WindingFormat"]

@@ -1,0 +1,73 @@
+/* Which kernels this build has, and which of them this machine can run. */
+#include "kernels.h"
+
+#if defined(EC_ARCH_ARMV7) && defined(__linux__)
+#include <sys/auxv.h>
+#define NEON_BIT (1UL << 12) /* HWCAP_NEON of Linux, arch/arm/include/uapi/asm/hwcap.h */
+#endif
+
+enum { ISA_scalar = EC_ISA_SCALAR, ISA_avx2 = EC_ISA_AVX2, ISA_neon = EC_ISA_NEON, ISA_neon_armv7 = EC_ISA_NEON_ARMV7 };
+
+static const ec_kernels table[EC_ISA_COUNT] = {
+#define EC_KERNEL(operation, isa) [ISA_##isa].operation = ec_##operation##_##isa,
+#include "kernels.inc"
+#undef EC_KERNEL
+};
+
+static int machine_has(ec_isa isa) {
+    switch (isa) {
+        case EC_ISA_SCALAR:
+            return 1;
+        case EC_ISA_AVX2:
+#if defined(EC_ARCH_X86)
+            return __builtin_cpu_supports("avx2") != 0;
+#else
+            return 0;
+#endif
+        case EC_ISA_NEON:
+            return 1; /* part of every aarch64 */
+        case EC_ISA_NEON_ARMV7:
+#if defined(EC_ARCH_ARMV7) && defined(__linux__)
+            return (getauxval(AT_HWCAP) & NEON_BIT) != 0;
+#elif defined(__ARM_NEON)
+            return 1;
+#else
+            return 0;
+#endif
+        case EC_ISA_COUNT:
+            break;
+    }
+    return 0;
+}
+
+uint32_t ec_isa_available(void) {
+    uint32_t bits = 0;
+    for (int isa = 0; isa < EC_ISA_COUNT; isa++) {
+        if (table[isa].decode_f32_wd != NULL && machine_has((ec_isa)isa)) bits |= UINT32_C(1) << isa;
+    }
+    return bits;
+}
+
+const char *ec_isa_name(ec_isa isa) {
+    switch (isa) {
+        case EC_ISA_SCALAR: return "scalar";
+        case EC_ISA_AVX2: return "avx2";
+        case EC_ISA_NEON: return "neon";
+        case EC_ISA_NEON_ARMV7: return "neon_armv7";
+        case EC_ISA_COUNT: break;
+    }
+    return "unknown";
+}
+
+ec_isa ec_isa_best(void) {
+    uint32_t bits = ec_isa_available();
+    int best = EC_ISA_COUNT - 1;
+    while (best > 0 && (bits >> best & 1) == 0) best--;
+    return (ec_isa)best;
+}
+
+const ec_kernels *ec_kernels_for(ec_isa isa) {
+    if (isa == EC_ISA_COUNT) isa = ec_isa_best();
+    if (isa < 0 || isa >= EC_ISA_COUNT || (ec_isa_available() >> isa & 1) == 0) return NULL;
+    return &table[isa];
+}

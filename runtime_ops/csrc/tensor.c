@@ -1,0 +1,109 @@
+/* Checks of a tensor before anything is decoded; every limit of docs/format.md for a codec. */
+#include "tensor.h"
+
+#include "kernels.h"
+
+#define MAX_WEIGHTS (UINT64_C(1) << 40)
+#define MAX_POINTS (UINT32_C(1) << 24)
+#define MAX_LEVELS (UINT32_C(1) << 16)
+#define MAX_GROUP (UINT32_C(1) << 16)
+#define MIN_SCALE 0x1p-64f
+#define MAX_SCALE 0x1p+64f
+
+const char *ec_status_text(ec_status status) {
+    switch (status) {
+        case EC_OK: return "ok";
+        case EC_TRUNCATED: return "the file ends before something it declares";
+        case EC_BAD_MAGIC: return "not a GGUF file";
+        case EC_BAD_VERSION: return "a GGUF or container version that is not known";
+        case EC_BAD_METADATA: return "metadata that is missing, doubled, of the wrong type or out of range";
+        case EC_BAD_TENSOR: return "a tensor whose name, type, shape, size or offset is not the expected one";
+        case EC_BAD_FORMAT: return "an unknown codec, or parameters outside its limits";
+        case EC_BAD_ARGUMENT: return "an argument outside the tensor or the container";
+        case EC_UNSUPPORTED: return "an instruction set that this machine or build does not have";
+    }
+    return "an unknown status";
+}
+
+uint32_t ec_winding_codes(const ec_winding *w) { return w->points + w->centre; }
+
+uint32_t ec_winding_radix(const ec_winding *w) { return ec_winding_codes(w) * w->classes; }
+
+uint32_t ec_winding_index_bits(const ec_winding *w) {
+    uint32_t last = ec_winding_radix(w) - 1, bits = 0;
+    while (last >> bits != 0) bits++;
+    return bits;
+}
+
+uint32_t ec_winding_digits(const ec_winding *w) {
+    uint64_t radix = ec_winding_radix(w), product = 1;
+    uint32_t n = 0;
+    while (product <= UINT64_MAX / radix) {
+        product *= radix;
+        n++;
+    }
+    /* radix^(n+1) may still be exactly 2^64, which does not fit */
+    if (product == UINT64_MAX / radix + 1 && UINT64_MAX % radix == radix - 1) n++;
+    return n;
+}
+
+static int is_winding(const ec_winding *w) {
+    if (w->dim < 1 || w->dim > EC_MAX_DIM || w->points < 2 || w->points > MAX_POINTS) return 0;
+    for (uint32_t d = 0; d < w->dim; d++) {
+        if (w->generator[d] == 0) return 0;
+    }
+    if (w->levels < 2 || w->levels > MAX_LEVELS || w->offset > 1 || w->centre > 1) return 0;
+    if (w->classes < 1 || w->classes > EC_MAX_CLASSES || w->radix_packed > 1) return 0;
+    if (w->group > MAX_GROUP || w->group % w->dim != 0) return 0;
+    if (w->table == NULL) return 1;
+    if ((w->levels & (w->levels - 1)) != 0) return 0;
+    for (uint32_t i = 1; i < w->levels; i++) {
+        if ((int16_t)ec_load_u16(w->table + 2 * i) < (int16_t)ec_load_u16(w->table + 2 * i - 2)) return 0;
+    }
+    return 1;
+}
+
+static int is_scale(float value) { /* false for NaN */
+    float magnitude = value < 0 ? -value : value;
+    return magnitude == 0 || (magnitude >= MIN_SCALE && magnitude <= MAX_SCALE);
+}
+
+static ec_status check_winding_parts(const ec_tensor *t) {
+    const ec_winding *w = &t->winding;
+    uint64_t n_indices = (t->n_weights + w->dim - 1) / w->dim;
+    uint64_t codes_bytes;
+    if (w->radix_packed) {
+        uint32_t digits = ec_winding_digits(w);
+        codes_bytes = (n_indices + digits - 1) / digits * 8;
+    } else {
+        codes_bytes = (n_indices * ec_winding_index_bits(w) + 7) / 8;
+    }
+    uint64_t scales_bytes = w->group ? (t->n_weights + w->group - 1) / w->group : 0;
+    uint64_t n_params = w->dim + w->classes;
+    if (t->codes == NULL || t->codes_bytes != codes_bytes || t->scales_bytes != scales_bytes) return EC_BAD_TENSOR;
+    if ((w->group && t->scales == NULL) || t->params == NULL || t->params_bytes != 4 * n_params) return EC_BAD_TENSOR;
+    for (uint64_t i = 0; i < n_params; i++) {
+        float value = ec_load_f32(t->params + 4 * i);
+        if (!is_scale(value) || (i >= w->dim && value < 0)) return EC_BAD_FORMAT;
+    }
+    return EC_OK;
+}
+
+ec_status ec_tensor_check(ec_tensor *t) {
+    if (t == NULL) return EC_BAD_ARGUMENT;
+    if (t->n_dims > EC_MAX_DIMS) return EC_BAD_TENSOR;
+    t->n_weights = 1;
+    for (uint32_t i = 0; i < t->n_dims; i++) {
+        if (t->shape[i] == 0 || t->shape[i] > MAX_WEIGHTS / t->n_weights) return EC_BAD_TENSOR;
+        t->n_weights *= t->shape[i];
+    }
+    switch (t->codec) {
+        case EC_CODEC_RAW_F32:
+            return t->codes != NULL && t->codes_bytes == 4 * t->n_weights ? EC_OK : EC_BAD_TENSOR;
+        case EC_CODEC_RAW_F16:
+            return t->codes != NULL && t->codes_bytes == 2 * t->n_weights ? EC_OK : EC_BAD_TENSOR;
+        case EC_CODEC_WINDING:
+            return is_winding(&t->winding) ? check_winding_parts(t) : EC_BAD_FORMAT;
+    }
+    return EC_BAD_FORMAT;
+}

@@ -1,0 +1,134 @@
+"""Test vectors for the kernels: encoded tensors with random codes, and what the reference makes of them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime_ops import reference
+from runtime_ops.formats import EncodedTensor, RawFormat, WindingFormat
+
+DECODE, ROWS, GEMV = 0, 1, 2
+SEED = 20261122
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call with its expected result."""
+
+    op: int
+    tensor: EncodedTensor
+    first: int
+    count: int
+    x: NDArray[np.float32]
+    expected: NDArray[np.float32]
+
+
+PAPER = WindingFormat(
+    dim=2, points=225, generator=(19088744, 286331154), shift=(0, 0), levels=225, offset=0,
+    centre=True, classes=4, group=0, packing="bits",
+)  # fmt: skip
+LATTICE = WindingFormat(
+    dim=4, points=65536, generator=(65536, 3005808640, 1553006592, 909705216),
+    shift=(32768, 3642130432, 2370961408, 1692631040), levels=65536, offset=1,
+    centre=False, classes=1, group=32, packing="bits",
+)  # fmt: skip
+
+
+def formats() -> list[WindingFormat]:
+    """Formats that between them use every branch of the decoder."""
+    rng = np.random.default_rng(SEED)
+    table = tuple(np.sort(rng.integers(-32768, 32768, 256)).tolist())
+    lattice = LATTICE
+    both = replace(PAPER, points=1601, classes=3, group=64, levels=1681, packing="radix")
+    return [
+        PAPER,
+        replace(PAPER, points=1600, levels=1600, classes=1),
+        replace(PAPER, points=1600, levels=1600, classes=16),
+        lattice,
+        replace(lattice, levels=256, table=table),
+        replace(lattice, points=1 << 24, group=4),
+        replace(lattice, points=7131, packing="radix"),
+        replace(lattice, points=(1 << 24) - 3, packing="radix", levels=256, table=table),
+        replace(lattice, dim=3, generator=lattice.generator[:3], shift=lattice.shift[:3], group=33),
+        replace(lattice, dim=2, generator=(1 << 24, 2654435769), shift=(5, 7), points=256, group=128),
+        replace(lattice, dim=1, generator=(1 << 28,), shift=(1 << 27,), points=16, levels=2, table=(-7, 9)),
+        replace(lattice, dim=1, generator=(1 << 31,), shift=(0,), points=2, packing="radix", group=7),
+        both,
+    ]
+
+
+def random_tensor(
+    fmt: WindingFormat, shape: tuple[int, ...], rng: np.random.Generator
+) -> EncodedTensor:
+    """A tensor of that shape whose codes are random bytes, so that some indices exceed the radix."""
+    n_weights = int(np.prod(shape))
+    parts: dict[str, NDArray[np.generic]] = {}
+    for spec in fmt.part_specs(n_weights):
+        if spec.name == "params":
+            parts["params"] = np.concatenate(
+                [rng.normal(0, 0.1, fmt.dim), np.abs(rng.normal(0, 0.01, fmt.classes))]
+            ).astype(np.float32)
+        else:
+            parts[spec.name] = rng.integers(0, 256, spec.size, np.uint8)
+    return EncodedTensor(fmt, shape, parts)
+
+
+def cases() -> Iterator[Case]:
+    """Every format at shapes around the kernels' steps, decoded whole, in ranges, by rows, and multiplied."""
+    rng = np.random.default_rng(SEED)
+    for fmt in formats():
+        for columns in (1, 2, 3, 7, 8, 31, 32, 33, 127, 129, 511, 512, 513, 1031):
+            for rows in (1, 3):
+                yield from tensor_cases(random_tensor(fmt, (rows, columns), rng), rng)
+    raw = rng.normal(0, 1, (5, 19)).astype(np.float32)
+    raw[0, :4] = [0.0, -0.0, 6e-8, 65504]
+    half = {"raw": raw.reshape(-1).astype("<f2")}
+    half["raw"][:8] = np.array([0, 1, 0x3FF, 0x400, 0x7BFF, 0x8001, 0xFBFF, 0x8000], "<u2").view("<f2")
+    yield from tensor_cases(EncodedTensor(RawFormat("f16"), raw.shape, half), rng)
+    yield from tensor_cases(EncodedTensor(RawFormat("f32"), raw.shape, {"raw": raw.reshape(-1)}), rng)
+
+
+def tensor_cases(tensor: EncodedTensor, rng: np.random.Generator) -> Iterator[Case]:
+    """Calls on one tensor."""
+    weights = reference.decode(tensor)
+    rows, columns = tensor.shape
+    flat = weights.reshape(-1)
+    nothing = np.zeros(0, np.float32)
+    yield Case(DECODE, tensor, 0, len(flat), nothing, flat)
+    first = int(rng.integers(0, len(flat)))
+    count = int(rng.integers(0, len(flat) - first + 1))
+    yield Case(DECODE, tensor, first, count, nothing, flat[first : first + count])
+    row = int(rng.integers(0, rows))
+    yield Case(ROWS, tensor, row, rows - row, nothing, weights[row:].reshape(-1))
+    x = rng.normal(0, 1, columns).astype(np.float32)
+    x[:: max(1, columns // 3)] *= np.float32(1e-41)  # subnormal
+    yield Case(GEMV, tensor, 0, rows, x, reference.gemv_f32(weights, x))
+
+
+def packed(case: Case) -> bytes:
+    """The case as runtime_ops/csrc/vectors_main.c reads it."""
+    tensor = case.tensor
+    fmt = tensor.format
+    if isinstance(fmt, WindingFormat):
+        codec = 2
+        pad = (0,) * (4 - fmt.dim)
+        fields = [fmt.dim, fmt.points, *fmt.generator, *pad, *fmt.shift, *pad, fmt.levels, fmt.offset]
+        fields += [int(fmt.centre), fmt.classes, fmt.group, int(fmt.packing == "radix")]
+        table = np.array(fmt.table or (), "<i2").tobytes()
+        codes = tensor.parts["codes"].tobytes()
+    else:
+        codec = 1 if fmt.dtype == "f16" else 0
+        fields = [0] * 16
+        table, codes = b"", tensor.parts["raw"].tobytes()
+    scales = tensor.parts["scales"].tobytes() if "scales" in tensor.parts else b""
+    params = tensor.parts["params"].tobytes() if "params" in tensor.parts else b""
+    blobs = [codes, scales, params, table, case.x.tobytes(), case.expected.tobytes()]
+    shape = [*tensor.shape, *[0] * (8 - len(tensor.shape))]
+    header = struct.pack("<4I8Q2Q", case.op, codec, len(tensor.shape), 0, *shape, case.first, case.count)
+    header += struct.pack("<16I", *fields) + struct.pack("<6Q", *map(len, blobs))
+    return header + b"".join(blobs)

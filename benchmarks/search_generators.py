@@ -1,4 +1,4 @@
-"""Finds the generators kept in edgecomp/encode/korobov.json: `python benchmarks/search_generators.py`.
+"""Finds the generators in edgecomp/encode/korobov.json: `python benchmarks/search_generators.py`.
 
 For every dim and power-of-two number of points, many g are tried on a few Gaussian weights and the
 best of them on more. Takes about ten minutes on two cores; the result depends on nothing else.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgecomp.encode import generators
 
@@ -24,18 +26,15 @@ FEW, MANY = 4096, 1 << 16
 def best_g(case: tuple[int, int, bool]) -> tuple[str, int, float]:
     """Key, best g and its mean square error for (dim, points, companded)."""
     dim, points, companded = case
-    step = round(points / 1.618033988749895)
-    candidates = range(1, points)
-    if points > TRIALS:
-        candidates = sorted({1 + i * step % (points - 1) for i in range(TRIALS)})
     few = generators.gaussian_weights(FEW // dim * dim)
     many = generators.gaussian_weights(MANY // dim * dim)
-    prime = [g for g in candidates if math.gcd(g, points) == 1]
 
-    def error(g: int, weights: object) -> float:
+    def error(g: int, weights: NDArray[np.float32]) -> float:
         return generators.korobov_error(dim, points, companded, g, weights)
 
-    finalists = sorted(prime, key=lambda g: error(g, few))[:FINALISTS]
+    finalists = sorted(generators.candidates(points, TRIALS), key=lambda g: error(g, few))[
+        :FINALISTS
+    ]
     best = min(finalists, key=lambda g: error(g, many))
     return generators.key(dim, points, companded), best, error(best, many)
 

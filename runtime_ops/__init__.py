@@ -1,6 +1,6 @@
 """What runs on a device: formats, their numpy specification, and the C runtime.
 
-`runtime_ops.native` is imported on use, so that formats and reference work where nothing is compiled.
+`runtime_ops.native` is imported on use: formats and reference work where nothing is compiled.
 """
 
 from runtime_ops.formats import EncodedTensor, Format, FormatError, RawFormat, WindingFormat

@@ -1,7 +1,7 @@
 """Builds the two C extensions: `runtime_ops._native` (decoding) and `edgecomp.encode._encoder`.
 
-pyproject.toml names `BuildExtensions` as setuptools' build_ext. The declarations that cffi needs are
-taken from the C headers themselves, so there is one list of functions.
+pyproject.toml names `BuildExtensions` as setuptools' build_ext. The declarations that cffi needs
+are taken from the C headers themselves, so there is one list of functions.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ that a reader can check every size before it touches the data.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class WindingFormat:
 
     An index stands for a class and a code; the code is the centre node (code 0, if `centre`) or the
     k-th point. Point k has the coordinates
-    `x_d = ((k * generator_d + shift_d) mod 2**32) * levels >> 32`, which are integers below `levels`;
+    `x_d = ((k * generator_d + shift_d) mod 2**32) * levels >> 32`, integers below `levels`;
     `x_d` becomes `table[x_d]`, or `2 * x_d + offset - levels` without a table, and that times a
     scale, plus the centre, is the weight. Hyper-Compression (arXiv 2409.00592), with the arithmetic
     done in integers modulo 2**32.
@@ -90,19 +91,26 @@ class WindingFormat:
         need(1 <= self.dim <= 4, "dim", "1..4")
         need(2 <= self.points <= MAX_POINTS, "points", f"2..{MAX_POINTS}")
         generator_ok = all(1 <= a < 1 << 32 for a in self.generator)
-        need(len(self.generator) == self.dim and generator_ok, "generator", "dim values in 1..2**32-1")
+        need(
+            len(self.generator) == self.dim and generator_ok,
+            "generator",
+            "dim values in 1..2**32-1",
+        )
         shift_ok = all(0 <= b < 1 << 32 for b in self.shift)
         need(len(self.shift) == self.dim and shift_ok, "shift", "dim values in 0..2**32-1")
         need(2 <= self.levels <= MAX_LEVELS, "levels", f"2..{MAX_LEVELS}")
         need(self.offset in (0, 1), "offset", "0 or 1")
         need(1 <= self.classes <= MAX_CLASSES, "classes", f"1..{MAX_CLASSES}")
-        need(0 <= self.group <= MAX_GROUP and self.group % self.dim == 0, "group",
-             f"0 or a multiple of dim up to {MAX_GROUP}")
+        need(
+            0 <= self.group <= MAX_GROUP and self.group % self.dim == 0,
+            "group",
+            f"0 or a multiple of dim up to {MAX_GROUP}",
+        )
         need(self.packing in ("bits", "radix"), "packing", "'bits' or 'radix'")
         if self.table is not None:
             values = self.table
             in_range = all(-(1 << 15) <= v < 1 << 15 for v in values)
-            ascending = all(a <= b for a, b in zip(values, values[1:], strict=False))
+            ascending = all(a <= b for a, b in itertools.pairwise(values))
             need(self.levels & (self.levels - 1) == 0, "levels", "a power of two with a table")
             if len(values) != self.levels or not in_range or not ascending:
                 raise FormatError("winding: table must hold `levels` ascending int16 values")
@@ -154,7 +162,10 @@ class WindingFormat:
 
 
 Format = RawFormat | WindingFormat
-FORMATS: dict[str, type[RawFormat] | type[WindingFormat]] = {"raw": RawFormat, "winding": WindingFormat}
+FORMATS: dict[str, type[RawFormat] | type[WindingFormat]] = {
+    "raw": RawFormat,
+    "winding": WindingFormat,
+}
 
 
 def radix_digits(radix: int) -> int:
@@ -171,8 +182,8 @@ def radix_digits(radix: int) -> int:
 class EncodedTensor:
     """A tensor as codes. `parts` follow `format.part_specs`; checked on construction.
 
-    `error_bound` is the largest Euclidean distance that any group of `dim` weights may have from the
-    original one, in the weights' own unit (0 for raw tensors).
+    `error_bound` is the largest Euclidean distance that any group of `dim` weights may have from
+    the original one, in the weights' own unit (0 for raw tensors).
     """
 
     format: Format
@@ -189,7 +200,8 @@ class EncodedTensor:
             part = self.parts[spec.name]
             if part.dtype != spec.dtype or part.shape != (spec.size,):
                 raise FormatError(
-                    f"part {spec.name}: {part.dtype}{part.shape}, expected {spec.dtype}({spec.size},)"
+                    f"part {spec.name} is {part.dtype}{part.shape}, "
+                    f"expected {spec.dtype}({spec.size},)"
                 )
         if not (math.isfinite(self.error_bound) and self.error_bound >= 0):
             raise FormatError(f"error_bound is {self.error_bound}, expected a finite value >= 0")
@@ -222,7 +234,7 @@ def checked_weights(shape: tuple[int, ...]) -> int:
 
 
 def check_params(fmt: WindingFormat, params: NDArray[np.generic]) -> None:
-    """FormatError unless every centre and scale is 0 or in the range that decodes alike everywhere."""
+    """FormatError unless every centre and scale is 0 or in the range that decodes everywhere."""
     values = np.abs(params.astype(np.float64))
     in_range = (values == 0) | ((values >= MIN_SCALE) & (values <= MAX_SCALE))  # False for NaN
     if not in_range.all():

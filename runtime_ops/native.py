@@ -61,7 +61,7 @@ def decode_rows(
 def gemv(
     tensor: EncodedTensor, x: NDArray[np.float32], isa: str | None = None
 ) -> NDArray[np.float32]:
-    """The product of the tensor, seen as (shape[0], everything else), with x: float32 (shape[0],)."""
+    """The product of the tensor, seen as (shape[0], all the rest), with x: float32 (shape[0],)."""
     rows = tensor.shape[0] if tensor.shape else 1
     if x.dtype != np.float32 or x.shape != (tensor.n_weights // rows,):
         raise ValueError(f"x is {x.dtype}{x.shape}, expected float32({tensor.n_weights // rows},)")

@@ -61,7 +61,8 @@ def decode_f32_wd(
     if fmt.centre:
         values[codes == 0] = 0
     scales = class_scales[classes] * factors
-    return centre + scales[:, None] * values.astype(np.float32)
+    weights: NDArray[np.float32] = centre + scales[:, None] * values.astype(np.float32)
+    return weights
 
 
 def unpack_indices(
@@ -69,9 +70,12 @@ def unpack_indices(
 ) -> NDArray[np.uint32]:
     """The first `n_indices` indices of the part 'codes' (uint8), uint32 (n_indices,)."""
     if fmt.packing == "bits":
-        bits = np.unpackbits(codes.view(np.uint8), bitorder="little")
-        bits = bits[: n_indices * fmt.index_bits].reshape(n_indices, fmt.index_bits)
-        return bits.astype(np.uint32) @ (np.uint32(1) << np.arange(fmt.index_bits, dtype=np.uint32))
+        stream = np.unpackbits(codes.view(np.uint8), bitorder="little")
+        bits = stream[: n_indices * fmt.index_bits].reshape(n_indices, fmt.index_bits)
+        indices = np.zeros(n_indices, np.uint32)
+        for j in range(fmt.index_bits):
+            indices |= bits[:, j].astype(np.uint32) << np.uint32(j)
+        return indices
     # Each word is a fraction of 2**64; its next digit is the integer part of its product with the
     # radix, most significant digit first.
     fractions = codes.view("<u8").astype(np.uint64)

@@ -1,4 +1,4 @@
-"""Encoders: weights to codes. A codec is a file here, a function in runtime_ops.reference, a kernel."""
+"""Encoders: weights to codes. A codec is encoded here and decoded in runtime_ops."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Cutting a tensor into blocks that are encoded in parallel and joined in order.
 
 Blocks are cut where indices, groups and packed bytes all end, at places that depend on the format
-alone, so that any number of threads gives the same bytes; only a few blocks are in memory at a time.
+alone, so that any number of threads gives the same bytes. Only a few blocks are in memory at once.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ STRETCH = {1: 1.7, 2: 1.45, 3: 1.35, 4: 1.3}
 
 @lru_cache(maxsize=1)
 def normal_table() -> tuple[int, ...]:
-    """Quantiles (i + 1/2) / LEVELS of the normal distribution, scaled so that the last is LARGEST."""
+    """Quantiles (i + 1/2) / LEVELS of the normal distribution; the last is scaled to LARGEST."""
     quantiles = [NormalDist().inv_cdf((i + 0.5) / LEVELS) for i in range(LEVELS)]
     return tuple(round(q * LARGEST / quantiles[-1]) for q in quantiles)
 

@@ -37,7 +37,7 @@ def golden(dim: int, points: int) -> Vector:
 
 
 def korobov(dim: int, points: int, companded: bool) -> Vector:
-    """The Korobov generator with the least error known: from korobov.json, else from a short search."""
+    """The Korobov generator with the least error known: from the file, else from a short search."""
     g = known_generators().get(key(dim, points, companded))
     if g is None:
         g = search_korobov(dim, points, companded, TRIALS, SAMPLES)
@@ -70,13 +70,18 @@ def search_korobov(dim: int, points: int, companded: bool, trials: int, samples:
     """
     if dim == 1 or points == 2:
         return 1
-    step = round(points / 1.618033988749895)
-    candidates = range(1, points)
-    if points > trials:
-        candidates = sorted({1 + i * step % (points - 1) for i in range(trials)})
     weights = gaussian_weights(samples // dim * dim)
-    prime = [g for g in candidates if math.gcd(g, points) == 1]
-    return min(prime, key=lambda g: korobov_error(dim, points, companded, g, weights))
+    return min(
+        candidates(points, trials),
+        key=lambda g: korobov_error(dim, points, companded, g, weights),
+    )
+
+
+def candidates(points: int, trials: int) -> list[int]:
+    """All g prime to `points`, or about `trials` of them spread by the golden ratio."""
+    step = round(points / 1.618033988749895)
+    some = range(1, points) if points <= trials else (i * step % points for i in range(trials))
+    return sorted({g for g in some if math.gcd(g, points) == 1})
 
 
 def korobov_error(

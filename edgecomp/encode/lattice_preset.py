@@ -1,4 +1,4 @@
-"""The winding codec's preset `lattice`: a scale per group, and points spread for Gaussian weights."""
+"""The winding codec's preset `lattice`: a scale per group, points spread for Gaussian weights."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def encode_lattice(source: WeightSource, settings: LatticeSettings) -> EncodedTe
         codes.append(search.pack(indices))
         scales.append(group_scales)
         errors += block_errors
-    parts = {
+    parts: dict[str, NDArray[np.generic]] = {
         "codes": np.concatenate(codes),
         "scales": np.concatenate(scales),
         "params": np.array([0.0] * fmt.dim + [scale], np.float32),

@@ -76,7 +76,7 @@ def encode_paper(source: WeightSource, settings: PaperSettings) -> EncodedTensor
     ):
         codes.append(search.pack(indices))
         errors += block_errors
-    parts = {"codes": np.concatenate(codes), "params": params}
+    parts: dict[str, NDArray[np.generic]] = {"codes": np.concatenate(codes), "params": params}
     return EncodedTensor(fmt, source.shape, parts, errors.bound_f32())
 
 
@@ -114,10 +114,10 @@ def _pairs(weights: NDArray[np.float32], pad: np.float32) -> NDArray[np.float32]
 
 
 def _scales_exist(cloud: Cloud, settings: PaperSettings) -> bool:
-    """False for weights so small or large that a scale or the centre is outside the format's range."""
+    """False when a scale or the centre would be outside the format's range."""
     numbers = [abs(float(c)) for c in cloud.centre if c != 0]
     numbers.append(max(cloud.largest_radius, settings.box))
-    return MIN_SCALE <= min(numbers) and max(numbers) <= MAX_SCALE
+    return min(numbers) >= MIN_SCALE and max(numbers) <= MAX_SCALE
 
 
 def _radii(cloud: Cloud, box: float, classes: int) -> list[float]:
@@ -132,7 +132,9 @@ def _params(fmt: WindingFormat, cloud: Cloud, box: float) -> NDArray[np.float32]
     return np.array([*cloud.centre, *scales], np.float32)
 
 
-def _classes(fmt: WindingFormat, pairs: NDArray[np.float32], params: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _classes(
+    fmt: WindingFormat, pairs: NDArray[np.float32], params: NDArray[np.float32]
+) -> NDArray[np.uint8]:
     """Class of each pair, uint8 (n,): 0 inside the box, else the first whose radius reaches it."""
     off = np.abs(pairs.astype(np.float64) - params[:2])
     radii = params[2:].astype(np.float64) * fmt.levels
@@ -176,7 +178,9 @@ def _choose_classes(
             for errors in map_blocks(
                 source,
                 block_weights(none),
-                lambda w: _encode_block(PointSearch(none), w, cloud, _params(none, cloud, settings.box))[1],
+                lambda w: _encode_block(
+                    PointSearch(none), w, cloud, _params(none, cloud, settings.box)
+                )[1],
             )
         )
     searches = [PointSearch(replace(none, classes=1 + m)) for m in range(1, settings.classes + 1)]

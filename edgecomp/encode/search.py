@@ -142,7 +142,6 @@ class PointSearch:
         )
         return indices, scales, _errors(stats)
 
-
     def pack(self, indices: NDArray[np.uint32]) -> NDArray[np.uint8]:
         """The indices as the part 'codes' holds them, uint8; whole bytes or words."""
         fmt, n = self.format, len(indices)

@@ -52,8 +52,9 @@ class LatticeSettings:
 
     `bits` are the most that packed indices may take per weight; group scales add 8 / group. `dim` 0
     stands for the largest that `bits` allow, `points` (if given) replace `bits`, `group` 0 stands
-    for 128 rounded down to a multiple of dim. `companded` puts the points through the inverse normal
-    distribution; `reach` is how many steps of 2**(1/16) to each side a group's scale is looked for.
+    for 128 rounded down to a multiple of dim. `companded` puts the points through the inverse
+    normal distribution; `reach` is how many steps of 2**(1/16) to each side a group's scale is
+    looked for.
     """
 
     bits: float = 4.0
@@ -80,7 +81,7 @@ class LatticeSettings:
             raise SettingsError(f"points is {self.points}, expected 2..{MAX_POINTS}")
         if not 0 <= self.group <= MAX_GROUP or self.group % self.chosen_dim:
             raise SettingsError(
-                f"group is {self.group}, expected a multiple of dim ({self.chosen_dim}) up to {MAX_GROUP}"
+                f"group is {self.group}, expected a multiple of {self.chosen_dim} up to {MAX_GROUP}"
             )
         if not 0 <= self.reach <= 64:
             raise SettingsError(f"reach is {self.reach}, expected 0..64")

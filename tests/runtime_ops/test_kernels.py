@@ -1,4 +1,4 @@
-"""Every kernel against the reference, byte for byte: here, with sanitizers, and emulated for ARM."""
+"""Every kernel against the reference, byte for byte: here, sanitized, and emulated for ARM."""
 
 from __future__ import annotations
 
@@ -21,13 +21,20 @@ TARGETS = {
     "native": ("gcc", [], [], {"scalar"}),
     "sanitized": ("gcc", SANITIZE, [], {"scalar"}),
     "aarch64": ("aarch64-linux-gnu-gcc", ["-static"], ["qemu-aarch64-static"], {"scalar", "neon"}),
-    "armv7": ("arm-linux-gnueabihf-gcc", ["-static"], ["qemu-arm-static"], {"scalar", "neon_armv7"}),
+    "armv7": (
+        "arm-linux-gnueabihf-gcc",
+        ["-static"],
+        ["qemu-arm-static"],
+        {"scalar", "neon_armv7"},
+    ),
 }
 
 
 def kernel_rows() -> list[tuple[str, str]]:
     """The rows of kernels.inc: operation and instruction set."""
-    return re.findall(r"^EC_KERNEL\((\w+), (\w+)\)$", (CSRC / "kernels.inc").read_text(), flags=re.M)
+    return re.findall(
+        r"^EC_KERNEL\((\w+), (\w+)\)$", (CSRC / "kernels.inc").read_text(), flags=re.M
+    )
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +46,7 @@ def vector_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(target: str, folder: Path) -> list[str]:
-    """The command that runs the harness built for `target`; skips without its tools, unless in CI."""
+    """The command that runs the harness built for `target`; skips without tools, unless in CI."""
     compiler, flags, emulator, _ = TARGETS[target]
     missing = [tool for tool in [compiler, *emulator] if shutil.which(tool) is None]
     if missing and not os.environ.get("CI"):
@@ -76,7 +83,9 @@ def test_every_kernel_is_run_by_some_target() -> None:
         assert set(sets) == tested, f"{operation} lacks an instruction set"
 
 
-@pytest.mark.skipif("avx2" not in native.instruction_sets(), reason="AVX2 NOT TESTED: not on this CPU")
+@pytest.mark.skipif(
+    "avx2" not in native.instruction_sets(), reason="AVX2 NOT TESTED: not on this CPU"
+)
 def test_avx2_is_the_best_here() -> None:
     """Dispatch takes the fastest set there is."""
     assert native.instruction_sets()[-1] == "avx2"

@@ -1,4 +1,4 @@
-"""Test vectors for the kernels: encoded tensors with random codes, and what the reference makes of them."""
+"""Test vectors for the kernels: tensors of random codes, and what the reference makes of them."""
 
 from __future__ import annotations
 
@@ -55,9 +55,21 @@ def formats() -> list[WindingFormat]:
         replace(lattice, points=7131, packing="radix"),
         replace(lattice, points=(1 << 24) - 3, packing="radix", levels=256, table=table),
         replace(lattice, dim=3, generator=lattice.generator[:3], shift=lattice.shift[:3], group=33),
-        replace(lattice, dim=2, generator=(1 << 24, 2654435769), shift=(5, 7), points=256, group=128),
-        replace(lattice, dim=1, generator=(1 << 28,), shift=(1 << 27,), points=16, levels=2, table=(-7, 9)),
-        replace(lattice, dim=1, generator=(1 << 31,), shift=(0,), points=2, packing="radix", group=7),
+        replace(
+            lattice, dim=2, generator=(1 << 24, 2654435769), shift=(5, 7), points=256, group=128
+        ),
+        replace(
+            lattice,
+            dim=1,
+            generator=(1 << 28,),
+            shift=(1 << 27,),
+            points=16,
+            levels=2,
+            table=(-7, 9),
+        ),
+        replace(
+            lattice, dim=1, generator=(1 << 31,), shift=(0,), points=2, packing="radix", group=7
+        ),
         both,
     ]
 
@@ -65,7 +77,7 @@ def formats() -> list[WindingFormat]:
 def random_tensor(
     fmt: WindingFormat, shape: tuple[int, ...], rng: np.random.Generator
 ) -> EncodedTensor:
-    """A tensor of that shape whose codes are random bytes, so that some indices exceed the radix."""
+    """A tensor of that shape whose codes are random bytes; some indices exceed the radix."""
     n_weights = int(np.prod(shape))
     parts: dict[str, NDArray[np.generic]] = {}
     for spec in fmt.part_specs(n_weights):
@@ -79,7 +91,7 @@ def random_tensor(
 
 
 def cases() -> Iterator[Case]:
-    """Every format at shapes around the kernels' steps, decoded whole, in ranges, by rows, and multiplied."""
+    """Every format at shapes around the kernels' steps, decoded and multiplied."""
     rng = np.random.default_rng(SEED)
     for fmt in formats():
         for columns in (1, 2, 3, 7, 8, 31, 32, 33, 127, 129, 511, 512, 513, 1031):
@@ -88,9 +100,13 @@ def cases() -> Iterator[Case]:
     raw = rng.normal(0, 1, (5, 19)).astype(np.float32)
     raw[0, :4] = [0.0, -0.0, 6e-8, 65504]
     half = {"raw": raw.reshape(-1).astype("<f2")}
-    half["raw"][:8] = np.array([0, 1, 0x3FF, 0x400, 0x7BFF, 0x8001, 0xFBFF, 0x8000], "<u2").view("<f2")
+    half["raw"][:8] = np.array([0, 1, 0x3FF, 0x400, 0x7BFF, 0x8001, 0xFBFF, 0x8000], "<u2").view(
+        "<f2"
+    )
     yield from tensor_cases(EncodedTensor(RawFormat("f16"), raw.shape, half), rng)
-    yield from tensor_cases(EncodedTensor(RawFormat("f32"), raw.shape, {"raw": raw.reshape(-1)}), rng)
+    yield from tensor_cases(
+        EncodedTensor(RawFormat("f32"), raw.shape, {"raw": raw.reshape(-1)}), rng
+    )
 
 
 def tensor_cases(tensor: EncodedTensor, rng: np.random.Generator) -> Iterator[Case]:
@@ -117,7 +133,16 @@ def packed(case: Case) -> bytes:
     if isinstance(fmt, WindingFormat):
         codec = 2
         pad = (0,) * (4 - fmt.dim)
-        fields = [fmt.dim, fmt.points, *fmt.generator, *pad, *fmt.shift, *pad, fmt.levels, fmt.offset]
+        fields = [
+            fmt.dim,
+            fmt.points,
+            *fmt.generator,
+            *pad,
+            *fmt.shift,
+            *pad,
+            fmt.levels,
+            fmt.offset,
+        ]
         fields += [int(fmt.centre), fmt.classes, fmt.group, int(fmt.packing == "radix")]
         table = np.array(fmt.table or (), "<i2").tobytes()
         codes = tensor.parts["codes"].tobytes()
@@ -129,6 +154,8 @@ def packed(case: Case) -> bytes:
     params = tensor.parts["params"].tobytes() if "params" in tensor.parts else b""
     blobs = [codes, scales, params, table, case.x.tobytes(), case.expected.tobytes()]
     shape = [*tensor.shape, *[0] * (8 - len(tensor.shape))]
-    header = struct.pack("<4I8Q2Q", case.op, codec, len(tensor.shape), 0, *shape, case.first, case.count)
+    header = struct.pack(
+        "<4I8Q2Q", case.op, codec, len(tensor.shape), 0, *shape, case.first, case.count
+    )
     header += struct.pack("<16I", *fields) + struct.pack("<6Q", *map(len, blobs))
     return header + b"".join(blobs)

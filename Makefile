@@ -1,0 +1,55 @@
+# make demo | test | test-quick | lint | runtime | clean
+# Every target that runs Python first makes .venv and installs edgecomp into it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+CSRC := $(wildcard runtime_ops/csrc/* edgecomp/encode/csrc/*)
+
+CC ?= cc
+AR ?= ar
+# No contraction to fused multiply-add: results are specified operation by operation.
+CFLAGS := -std=c99 -O3 -ffp-contract=off -fPIC -Wall -Wextra
+RUNTIME_SOURCES := $(filter-out %_main.c,$(wildcard runtime_ops/csrc/*.c))
+RUNTIME_HEADERS := $(wildcard runtime_ops/csrc/*.h runtime_ops/csrc/*.inc)
+RUNTIME_OBJECTS := $(patsubst runtime_ops/csrc/%.c,build/runtime/%.o,$(RUNTIME_SOURCES))
+
+.PHONY: demo test test-quick lint runtime clean
+
+demo: $(INSTALLED)
+	$(BIN)/edgecomp demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-quick: lint
+	$(BIN)/python -m pytest -q -m "not slow"
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Installed once; again when the dependencies, the C sources or their build change.
+$(INSTALLED): pyproject.toml runtime_ops/build_native.py $(CSRC)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[compress,test]'
+	touch $@
+
+runtime: build/libedgecomp.a build/libedgecomp.so
+
+build/libedgecomp.a: $(RUNTIME_OBJECTS)
+	rm -f $@
+	$(AR) rcs $@ $^
+
+build/libedgecomp.so: $(RUNTIME_OBJECTS)
+	$(CC) -shared -o $@ $^
+
+build/runtime/%.o: runtime_ops/csrc/%.c $(RUNTIME_HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -f runtime_ops/_native*.so edgecomp/encode/_encoder*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

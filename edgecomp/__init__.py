@@ -1,0 +1,15 @@
+"""Compress a model's weights for a device, and judge what that cost.
+
+    import edgecomp
+    report = edgecomp.compress("path/to/model", "model.gguf", edgecomp.LatticeSettings(bits=4))
+    print(edgecomp.inspect("model.gguf").bpw)
+    quality = edgecomp.evaluate("model.gguf", "path/to/model", "text.txt", windows=64)
+
+`compress` and `evaluate` need `pip install 'edgecomp[compress]'`. Nothing here imports torch before
+a function needs it. The road a model takes is in edgecomp/pipeline.py.
+"""
+
+from edgecomp.encode import LatticeSettings, PaperSettings
+from edgecomp.pipeline import compress, evaluate, inspect
+
+__all__ = ["LatticeSettings", "PaperSettings", "compress", "evaluate", "inspect"]

@@ -1,0 +1,236 @@
+"""The command line: `edgecomp compress | inspect | eval | demo`.
+
+Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130
+interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgecomp import pipeline
+from edgecomp.compression import CompressError
+from edgecomp.demo import print_demo, run_demo
+from edgecomp.encode import WeightError
+from edgecomp.evaluation import EvaluationError
+from edgecomp.options import Codec, Preset, SettingsOptions, UsageError, settings_from
+from edgecomp.progress import show_progress
+from edgecomp.report import (
+    compress_object,
+    inspect_object,
+    print_compress,
+    print_inspect,
+    print_json,
+    print_table,
+    quality_object,
+)
+from edgecomp.safetensors_file import CheckpointError
+from exporters.gguf import ContainerError
+
+__all__ = ["app", "main"]
+
+EXTRAS = ("huggingface_hub", "safetensors", "tokenizers", "torch", "transformers")
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode=None,
+    help="Compress a model's weights for a device, and judge what that cost.",
+)  # fmt: skip
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.callback(invoke_without_command=True)
+def common(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Options of every command; `--debug` is read in `main`."""
+    del debug
+    if show_version:
+        print(f"edgecomp {version('edgecomp')}")
+        raise typer.Exit
+
+
+@app.command()
+def compress(
+    model: Annotated[str, typer.Argument(help="Hugging Face folder, or hub id owner/name.")],
+    out: Annotated[Path, typer.Option("--output", "-o", help="Container to write.")],
+    codec: Annotated[Codec, typer.Option(help="How weights become codes.")] = Codec.WINDING,
+    preset: Annotated[
+        Preset, typer.Option(help="paper: Hyper-Compression as published; lattice: ours.")
+    ] = Preset.LATTICE,
+    bits: Annotated[
+        float | None, typer.Option(help="Bits per weight of the codes (default 4).")
+    ] = None,
+    points: Annotated[
+        int | None, typer.Option(help="Points U of the winding, instead of --bits.")
+    ] = None,
+    box: Annotated[float | None, typer.Option(help="paper: side l of the box.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="paper: outlier classes M beside class 0.")
+    ] = None,
+    group: Annotated[
+        int | None, typer.Option(help="lattice: weights that share a scale.")
+    ] = None,
+    dim: Annotated[
+        int | None, typer.Option(help="lattice: weights per index, 1 to 4.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compress MODEL into a container. A run that was killed goes on when started again.
+
+    Examples:
+
+      edgecomp compress ./bookworm --preset lattice --bits 4 -o bookworm.gguf
+
+      edgecomp compress ./bookworm --preset paper --points 1600 --box 0.1 --classes 3 -o paper.gguf
+    """
+    del codec  # one so far: typer checks the name
+    options = SettingsOptions(bits, points, box, classes, group, dim)
+    settings = settings_from(preset, options)
+    with show_progress() as progress:
+        report = pipeline.compress(model, out, settings, progress, note)
+    if json:
+        print_json(compress_object(report))
+    else:
+        print_compress(report)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Container to look into.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Compute checksums again.")] = False,
+    json: Json = False,
+) -> None:
+    """Show a container's tensors, codecs, bits per weight, error bounds and checksums.
+
+    Example:
+
+      edgecomp inspect bookworm.gguf --verify
+    """
+    found = pipeline.inspect(file, verify)
+    if json:
+        print_json(inspect_object(found))
+    else:
+        print_inspect(found)
+    if found.damaged:
+        fail(f"{file}: {len(found.damaged)} tensors do not match their checksum, such as "
+             f"{found.damaged[0]}", "copy or make the file again")  # fmt: skip
+        raise typer.Exit(1)
+
+
+@app.command("eval")
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="Container to judge.")],
+    against: Annotated[str, typer.Option(help="Original: folder or hub id.")],
+    text: Annotated[Path, typer.Option(help="UTF-8 text to predict.")],
+    windows: Annotated[
+        int | None, typer.Option(min=1, help="Windows of 256 tokens to use (default: all).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Judge a container: perplexity, KL divergence and top-1 agreement with the original.
+
+    Example:
+
+      edgecomp eval bookworm.gguf --against ./bookworm --text valid.txt --windows 64
+    """
+    with show_progress() as progress:
+        result = pipeline.evaluate(file, against, text, windows, progress)
+    scores = {"original": result.original, **result.candidates}
+    if json:
+        print_json({name: quality_object(quality) for name, quality in scores.items()})
+        return
+    print_table(
+        ("model", "perplexity", "KL (nats)", "top-1", "tokens"),
+        (
+            (name, f"{q.ppl:.3f}", f"{q.kl:.5f}", f"{100 * q.top1:.2f} %", str(q.tokens))
+            for name, q in scores.items()
+        ),
+    )
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Keep the lattice container here.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compress the model that ships with edgecomp, judge it, and let it write.
+
+    Example:
+
+      edgecomp demo -o bookworm.gguf
+    """
+    with show_progress() as progress:
+        result = run_demo(out, progress, note)
+    print_demo(result, json)
+
+
+def main() -> None:
+    """Runs the command line and exits."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        code = app(arguments, prog_name="edgecomp", standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code or 0)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (KeyboardInterrupt, typer.Abort):
+        fail("interrupted", "compress keeps finished tensors: start it again to go on")
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        sys.exit(report_error(error))
+
+
+def report_error(error: Exception) -> int:
+    """Prints an error with a hint and returns the exit code; bugs are raised again."""
+    message, hint, code = str(error), getattr(error, "hint", ""), 1
+    match error:
+        case UsageError():
+            code = 2
+        case CheckpointError() | CompressError() | EvaluationError():
+            pass
+        case WeightError():
+            hint = "repair the checkpoint; nothing was written"
+        case ContainerError():
+            hint = "give a container that `edgecomp compress` wrote, undamaged"
+        case ModuleNotFoundError() if (error.name or "").partition(".")[0] in EXTRAS:
+            message = f"{error.name} is not installed, this command needs it"
+            hint = "pip install 'edgecomp[compress]'"
+        case UnicodeDecodeError():
+            message, hint = f"the text is not UTF-8: {error}", "convert it to UTF-8"
+        case OSError():
+            message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            hint = "check the path and its permissions"
+        case typer.TyperException():
+            message, hint, code = error.format_message(), "edgecomp --help lists the options", 2
+        case _:
+            raise error
+    fail(message, hint)
+    return code
+
+
+def fail(message: str, hint: str) -> None:
+    """An error and a hint on stderr, one line each."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"hint: {hint}", file=sys.stderr)
+
+
+def note(line: str) -> None:
+    """A line for the user on stderr."""
+    print(f"note: {line}", file=sys.stderr)

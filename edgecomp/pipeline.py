@@ -1,0 +1,84 @@
+"""The road a model takes, one verb after the other. Start reading here.
+
+    compress   checkpoint -> encode every tensor -> GGUF container
+               checkpoint.py, compression.py, encode/, exporters/gguf/
+    inspect    container -> what it holds
+               inspection.py, exporters/gguf/
+    evaluate   container + original + text -> what was lost
+               language_model.py, runtime_ops/, evaluation.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgecomp.checkpoint import Checkpoint, open_checkpoint
+from edgecomp.compression import CompressReport, compress_checkpoint
+from edgecomp.encode import LatticeSettings, Settings
+from edgecomp.evaluation import Evaluation, EvaluationError, evaluate_models
+from edgecomp.inspection import Inspection, inspect_container, read_container
+from edgecomp.language_model import load_compressed, load_original, read_tokens
+from edgecomp.progress import ProgressCallback
+from edgecomp.tokenizer import tokenizer_keys
+
+__all__ = ["compress", "evaluate", "inspect"]
+
+
+def compress(
+    model: str | Path,
+    out: str | Path,
+    settings: Settings | None = None,
+    progress: ProgressCallback = lambda step: None,
+    note: Callable[[str], None] = lambda line: None,
+) -> CompressReport:
+    """The report on the container that this writes to `out` for a model folder or hub id.
+
+    `settings` None means the lattice preset at 4 bits. Raises CheckpointError, CompressError or
+    WeightError; an unfinished run is resumed by the same call.
+    """
+    checkpoint = open_checkpoint(str(model))
+    return compress_checkpoint(checkpoint, settings or LatticeSettings(), Path(out), progress, note)
+
+
+def inspect(path: str | Path, verify: bool = False) -> Inspection:
+    """What a container holds; with `verify`, its checksums are computed again.
+
+    Raises ContainerError for a damaged file. Needs no torch.
+    """
+    return inspect_container(Path(path), verify)
+
+
+def evaluate(
+    path: str | Path,
+    against: str | Path,
+    text: str | Path,
+    windows: int | None = None,
+    progress: ProgressCallback = lambda step: None,
+) -> Evaluation:
+    """The quality of a container beside the model it was made from, on a UTF-8 text file.
+
+    `windows` None means the whole text. Raises CheckpointError, ContainerError or EvaluationError.
+    """
+    checkpoint = open_checkpoint(str(against))
+    if checkpoint.tokenizer is None:
+        raise EvaluationError(f"{against} has no tokenizer.json", "put the model's tokenizer there")
+    check_same_tokens(Path(path), checkpoint)
+    tokens = read_tokens(checkpoint.tokenizer, Path(text).read_text(encoding="utf-8"))
+    original = load_original(checkpoint.folder)
+    candidates = {Path(path).name: load_compressed(Path(path))}
+    return evaluate_models(candidates, original, tokens, windows, progress)
+
+
+def check_same_tokens(path: Path, checkpoint: Checkpoint) -> None:
+    """EvaluationError when a container's vocabulary is not the checkpoint's."""
+    stored = read_container(path).metadata.get("tokenizer.ggml.tokens")
+    if stored is None:  # a tokenizer that the keys cannot express; compress said so
+        return
+    vocab_size = checkpoint.config.get("vocab_size")
+    keys = tokenizer_keys(checkpoint.folder, vocab_size if isinstance(vocab_size, int) else None)
+    if keys.get("tokenizer.ggml.tokens") != stored:
+        raise EvaluationError(
+            f"{path} and {checkpoint.folder} have different vocabularies",
+            "compare a container with the model that it was made from",
+        )

@@ -1,0 +1,112 @@
+"""Finished tensors of an unfinished run, kept beside the output so that the next start goes on.
+
+The folder `.<output>.partial` holds `job.json`, which says what the run was made from, and one
+container per finished tensor. Both are written under another name first, so that whatever is there
+is complete, however the run ended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporters.bundle import ModelBundle, TensorSource
+from exporters.gguf import ContainerError, open_container, write_container
+from runtime_ops.formats import EncodedTensor, FormatError
+
+__all__ = ["WorkFolder", "WorkFolderBusyError", "open_work_folder", "work_folder_path"]
+
+
+class WorkFolderBusyError(OSError):
+    """Another process is working in the folder."""
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """An open work folder; `restarted` is True when it held another job's tensors, now removed."""
+
+    path: Path
+    restarted: bool
+
+    def finished(self, index: int, name: str) -> bool:
+        """Whether the tensor of that position is there and undamaged."""
+        part = self.part(index)
+        if not part.is_file():
+            return False
+        try:
+            container = open_container(part)
+            return [entry.name for entry in container.tensors] == [name] and not container.verify()
+        except (ContainerError, FormatError, OSError):
+            return False
+
+    def save(self, index: int, name: str, tensor: EncodedTensor) -> None:
+        """Keeps a finished tensor; OSError when it cannot be written."""
+        bundle = ModelBundle(name, (TensorSource(name, lambda: tensor),), settings="{}")
+        write_container(bundle, self.part(index))
+
+    def load(self, index: int, name: str) -> EncodedTensor:
+        """A tensor that was saved before."""
+        return open_container(self.part(index)).read(name)
+
+    def part(self, index: int) -> Path:
+        """The file of the tensor of that position."""
+        return self.path / f"{index:06}.gguf"
+
+    def n_bytes(self) -> int:
+        """Bytes of everything in the folder."""
+        return sum(file.stat().st_size for file in self.path.iterdir())
+
+    def remove(self) -> None:
+        """Deletes the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def work_folder_path(out: Path) -> Path:
+    """Where the finished tensors of an output file are kept."""
+    return out.parent / f".{out.name}.partial"
+
+
+@contextmanager
+def open_work_folder(out: Path, job: str) -> Iterator[WorkFolder]:
+    """The work folder of an output, locked until the block ends, with tensors of this `job` only.
+
+    It stays after the block unless it is empty; `remove` it when it is no longer of use. Raises
+    WorkFolderBusyError when another process has it.
+    """
+    path = work_folder_path(out)
+    path.mkdir(exist_ok=True)
+    lock = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WorkFolderBusyError(f"another run is writing {out}") from None
+        folder = WorkFolder(path, restarted=claim(path, job))
+        try:
+            yield folder
+        finally:
+            if path.is_dir() and not any(path.glob("*.gguf")):
+                folder.remove()
+    finally:
+        os.close(lock)
+
+
+def claim(path: Path, job: str) -> bool:
+    """Makes the folder this job's; True when another job's tensors had to be removed."""
+    job_file = path / "job.json"
+    if job_file.is_file() and job_file.read_text() == job:
+        for leftover in path.glob("*.tmp*"):
+            leftover.unlink()
+        return False
+    stale = any(path.glob("*.gguf"))
+    for file in path.iterdir():
+        file.unlink()
+    temporary = path / "job.json.tmp"
+    temporary.write_text(job)
+    os.replace(temporary, job_file)
+    return stale

@@ -1,0 +1,44 @@
+"""Hyper-parameters as container keys."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edgecomp.hyperparameters import context_length, hyperparameters
+
+
+def test_keys_of_the_shipped_model(bookworm: Path) -> None:
+    config = json.loads((bookworm / "config.json").read_text())
+    keys = hyperparameters(config)
+    text = keys.pop("config")
+    assert isinstance(text, str)
+    assert json.loads(text) == config
+    assert text == json.dumps(config, sort_keys=True, separators=(",", ":"))
+    assert keys == {
+        "architecture": "llama",
+        "context_length": 512,
+        "embedding_length": 256,
+        "block_count": 6,
+        "feed_forward_length": 768,
+        "attention.head_count": 4,
+        "attention.head_count_kv": 2,
+        "attention.key_length": 64,
+        "attention.layer_norm_rms_epsilon": 1e-6,
+        "rope.freq_base": 10000.0,
+        "vocab_size": 8192,
+    }
+
+
+def test_older_names_and_integers_for_floats() -> None:
+    keys = hyperparameters({"model_type": "gpt2", "n_embd": 8, "n_ctx": 32, "rope_theta": 500000})
+    assert keys["embedding_length"] == 8
+    assert keys["context_length"] == 32
+    assert isinstance(keys["rope.freq_base"], float)
+    assert context_length({"n_positions": 64}) == 64
+
+
+def test_odd_configs_give_only_what_they_have() -> None:
+    config = {"vocab_size": None, "hidden_size": True, "rope_parameters": [1], "n_layer": "six"}
+    assert set(hyperparameters(config)) == {"architecture", "config"}
+    assert context_length({}) is None

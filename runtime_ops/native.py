@@ -41,7 +41,8 @@ def decode_range(
     tensor: EncodedTensor, first: int, count: int, isa: str | None = None
 ) -> NDArray[np.float32]:
     """Weights first .. first + count - 1 in C order, float32 (count,)."""
-    return _decode(_NativeTensor(tensor).c, _size(first, "first"), _size(count, "count"), isa)
+    native = _NativeTensor(tensor)
+    return _decode(native.c, _size(first, "first"), _size(count, "count"), isa)
 
 
 def decode_rows(
@@ -67,8 +68,9 @@ def gemv(
         raise ValueError(f"x is {x.dtype}{x.shape}, expected float32({tensor.n_weights // rows},)")
     x = np.ascontiguousarray(x)
     y = np.empty(rows, np.float32)
+    native = _NativeTensor(tensor)
     buffers = ffi.from_buffer("float[]", x), ffi.from_buffer("float[]", y)
-    _check(lib.ec_gemv(_NativeTensor(tensor).c, 0, rows, *buffers, _isa(isa)), "gemv")
+    _check(lib.ec_gemv(native.c, 0, rows, *buffers, _isa(isa)), "gemv")
     return y
 
 
@@ -116,7 +118,7 @@ class NativeContainer:
 
 
 class _NativeTensor:
-    """An ec_tensor that points into an EncodedTensor's parts, which it keeps alive."""
+    """An ec_tensor `c` that points into an EncodedTensor's parts; valid while this object lives."""
 
     def __init__(self, tensor: EncodedTensor) -> None:
         self.c = ffi.new("ec_tensor *")

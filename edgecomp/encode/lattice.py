@@ -2,8 +2,8 @@
 
 Point k of a winding has the coordinates frac((k A_d + B_d) / 2**32). Unwrapped, the points are
 those of the lattice {B + k A + 2**32 (0, z_2, .., z_D)} inside the box, because the first
-coordinate never wraps. The nearest of them to a target is found from a short basis (hyper.md 5.5: "round in a
-reduced basis, test the neighbours") instead of by comparing with all of them.
+coordinate never wraps. The nearest of them to a target is found from a short basis (hyper.md 5.5:
+"round in a reduced basis, test the neighbours") instead of by comparing with all of them.
 """
 
 from __future__ import annotations

@@ -41,21 +41,21 @@ def decode_range(
     tensor: EncodedTensor, first: int, count: int, isa: str | None = None
 ) -> NDArray[np.float32]:
     """Weights first .. first + count - 1 in C order, float32 (count,)."""
+    _check_range(first, count, tensor.n_weights, "weights")
     native = _NativeTensor(tensor)
-    return _decode(native.c, _size(first, "first"), _size(count, "count"), isa)
+    return _decode(native.c, first, count, isa)
 
 
 def decode_rows(
     tensor: EncodedTensor, first_row: int, n_rows: int, isa: str | None = None
 ) -> NDArray[np.float32]:
     """Rows of the tensor, float32 (n_rows, *shape[1:])."""
-    columns = tensor.n_weights // (tensor.shape[0] if tensor.shape else 1)
-    out = np.empty(_size(n_rows, "n_rows") * columns, np.float32)
+    rows = tensor.shape[0] if tensor.shape else 1
+    _check_range(first_row, n_rows, rows, "rows")
+    out = np.empty(n_rows * (tensor.n_weights // rows), np.float32)
     native = _NativeTensor(tensor)
-    status = lib.ec_decode_rows(
-        native.c, _size(first_row, "first_row"), n_rows, ffi.from_buffer("float[]", out), _isa(isa)
-    )
-    _check(status, f"rows {first_row} to {first_row + n_rows} of shape {tensor.shape}")
+    buffer = ffi.from_buffer("float[]", out)
+    _check(lib.ec_decode_rows(native.c, first_row, n_rows, buffer, _isa(isa)), "decode_rows")
     return out.reshape(n_rows, *tensor.shape[1:])
 
 
@@ -172,10 +172,10 @@ def _isa(name: str | None) -> int:
     return names.index(name)
 
 
-def _size(value: int, what: str) -> int:
-    if not 0 <= value < 1 << 62:
-        raise ValueError(f"{what} is {value}, expected 0 or more")
-    return value
+def _check_range(first: int, count: int, size: int, what: str) -> None:
+    """Before anything is allocated for the result; the C side checks again."""
+    if first < 0 or count < 0 or first + count > size:
+        raise ValueError(f"{what} {first} to {first + count}, expected a range of 0 to {size}")
 
 
 def _check(status: int, what: str) -> None:

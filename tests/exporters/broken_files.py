@@ -1,0 +1,277 @@
+"""Every way in which a container can be broken: what Python says about it, and C's status.
+
+Each entry changes one thing in the golden container.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporters.gguf.spec import FILE_KEYS
+from tests.exporters.changes import (
+    Change,
+    array_head,
+    double_architecture,
+    double_key,
+    fill_head,
+    put,
+    put_data,
+    put_element,
+    put_field,
+    put_info,
+    put_string,
+    remove,
+    rename_key,
+    several,
+    shorten,
+    string_head,
+    swap_infos,
+    swap_keys,
+    swap_names,
+)
+from tests.exporters.gguf_bytes import (
+    ARRAY,
+    BOOL,
+    F32,
+    STRING,
+    U8,
+    U32,
+    U64,
+    array,
+    take_apart,
+    value,
+)
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "container_v1.gguf"
+# ec_status
+TRUNCATED, MAGIC, VERSION, METADATA, TENSOR, FORMAT = range(1, 7)
+# In the golden container, format 0 has a group, 1 is companded, 2 is the paper's, 3 and 4 are raw.
+GROUPED, TABLE, PLAIN, RAW = (f"edgecomp.format.{i}." for i in range(4))
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A broken file, a piece of Python's message and the status that C returns."""
+
+    name: str
+    change: Change
+    message: str
+    status: int
+
+    def build(self) -> bytes:
+        """The file."""
+        parts = take_apart(GOLDEN.read_bytes())
+        self.change(parts)
+        return parts.build()
+
+
+STRUCTURE = (
+    Broken("magic", put_field("magic", b"GGUK"), "magic", MAGIC),
+    Broken("gguf 2", put_field("version", 2), "GGUF version: 2", VERSION),
+    Broken("big endian", put_field("version", 3 << 24), "GGUF version", VERSION),
+    Broken("keys", put_field("n_pairs", 1 << 63), "number of keys", METADATA),
+    Broken("gguf tensors", put_field("n_infos", 1 << 63), "number of GGUF tensors", TENSOR),
+    Broken("empty key", rename_key("edgecomp.writer", b""), "expected printable", METADATA),
+    Broken("key with a space", rename_key("edgecomp.writer", b"edgecomp.x y"), "printable",
+           METADATA),
+    Broken("key not ASCII", rename_key("edgecomp.writer", "ä".encode()), "printable", METADATA),
+    Broken("long key", rename_key("edgecomp.writer", b"k" * 256), "at most 255", METADATA),
+    Broken("type 13", put("edgecomp.model.layers", struct.pack("<I", 13)), "type 13", METADATA),
+    Broken("type 2**31", put("edgecomp.model.layers", struct.pack("<I", 1 << 31)),
+           "type 2147483648",
+           METADATA),
+    Broken("array of 13", put("edgecomp.model.sides", array_head(13, 1)), "type 13",
+           METADATA),
+    Broken("array of 256", put("edgecomp.model.sides", array_head(256, 1)), "type 256",
+           METADATA),
+    Broken("array of arrays", put("edgecomp.model.sides", array_head(ARRAY, 1)),
+           "flat", METADATA),
+    Broken("long string", put("edgecomp.settings", string_head((1 << 24) + 1)),
+           "string of 16777217 bytes", METADATA),
+    Broken("huge string", put("edgecomp.settings", string_head((1 << 64) - 1)),
+           "string of 18446744073709551615 bytes", METADATA),
+    Broken("string beyond the file", put("edgecomp.settings", string_head(1 << 24)),
+           "expected to end by", TRUNCATED),
+    Broken("long array", put("edgecomp.model.sides", array_head(U8, (1 << 20) + 1)),
+           "array of 1048577", METADATA),
+    Broken("huge array", put("edgecomp.model.sides", array_head(U64, 1 << 61)),
+           "array of 2305843009213693952", METADATA),
+    Broken("array beyond the file", put("edgecomp.model.sides", array_head(U64, 1 << 20)),
+           "expected to end by", TRUNCATED),
+    Broken("strings beyond the file",
+           put("tokenizer.ggml.tokens", array_head(STRING, 1 << 20)),
+           "key tokenizer.ggml.tokens", METADATA),
+    Broken("truth value 2", put("edgecomp.model.tied", value(BOOL, 2)), "truth value 2", METADATA),
+    Broken("truth values", put("edgecomp.model.tied", array(BOOL, [0, 1, 255])), "truth value 255",
+           METADATA),
+    Broken("padding of the header", fill_head, "tensor infos: padding", TENSOR),
+)
+
+UTF8 = tuple(
+    Broken(f"UTF-8 {raw.hex()} in {where}", change(raw), "is not UTF-8", METADATA)
+    for raw in (b"\x80", b"\xc3", b"\xc0\x80", b"\xc1\xbf", b"\xe0\x9f\xbf", b"\xed\xa0\x80",
+    b"\xe2\x82",
+                b"\xf0\x8f\xbf\xbf", b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xff", b"\xc3\x28")
+    for where, change in (
+        ("a string", lambda raw: put("edgecomp.model.architecture", value(STRING, b"a" + raw))),
+        ("an array", lambda raw: put("tokenizer.ggml.tokens", array(STRING, [b"a", raw + b"a"]))),
+    )
+)  # fmt: skip
+
+KEYS = (
+    *(Broken(f"without {key}", remove(key), "general.architecture" if key == "general.architecture"
+             else f"key {key}: missing", METADATA) for key in FILE_KEYS),
+    *(Broken(f"type of {key}", put(key, value(U8, 1)), f"key {key}: type u8", METADATA)
+      for key in FILE_KEYS),
+    *(Broken(f"without {key}", remove(GROUPED + key), f"{GROUPED}{key}: missing", METADATA)
+      for key in ("classes", "points", "shift", "centre", "codec")),
+    Broken("type of dims", put("edgecomp.tensor.dims", value(U8, 1)), "dims: type u8", METADATA),
+    Broken("type of dim", put(GROUPED + "dim", value(U64, 1)), "dim: type u64", METADATA),
+    Broken("type of generator", put(GROUPED + "generator", array(U64, [1])), "array of u64",
+           METADATA),
+    Broken("architecture", put("general.architecture", value(STRING, b"llama")), "'llama'",
+           METADATA),
+    Broken("architecture twice", double_architecture, "first and once", METADATA),
+    Broken("order of keys", swap_keys, "expected ascending keys", METADATA),
+    Broken("key twice", double_key, "expected ascending keys", METADATA),
+    Broken("version 2", put("edgecomp.format_version", value(U32, 2)), "version: 2, expected 1",
+           VERSION),
+    Broken("version 2 with other keys",
+           several(put("edgecomp.format_version", value(U32, 2)),
+           put("edgecomp.new", value(U8, 1))),
+           "version: 2, expected 1", VERSION),
+    Broken("unknown key", put("edgecomp.zzz", value(U8, 1)), "key edgecomp.zzz: not known",
+           METADATA),
+    Broken("unknown tensor key", put("edgecomp.tensor.bits", value(U8, 1)), "not known", METADATA),
+    Broken("unknown format key", put(GROUPED + "bits", value(U8, 1)), "not known", METADATA),
+    Broken("unknown last format key", put(GROUPED + "zzz", value(U8, 1)), "not known", METADATA),
+    Broken("key of a format that is not there",
+           put("edgecomp.format.9.codec", value(STRING, b"raw")),
+           "edgecomp.format.9.codec: not known", METADATA),
+    Broken("format with a leading zero", put("edgecomp.format.00.codec", value(STRING, b"raw")),
+           "edgecomp.format.00.codec: not known", METADATA),
+    Broken("alignment", put("general.alignment", value(U32, 64)), "alignment: 64, expected 32",
+           METADATA),
+    Broken("type of alignment", put("general.alignment", value(U64, 32)), "type u64", METADATA),
+    Broken("no formats", put("edgecomp.format.count", value(U32, 0)), "count: 0", METADATA),
+    Broken("fewer formats", put("edgecomp.format.count", value(U32, 4)), "not known", METADATA),
+    Broken("more formats", put("edgecomp.format.count", value(U32, 6)), "missing", METADATA),
+    Broken("many formats", put("edgecomp.format.count", value(U32, 1 << 31)), "1..1024", METADATA),
+)  # fmt: skip
+
+FORMATS = (
+    Broken("codec", put(GROUPED + "codec", value(STRING, b"trellis")), "codec 'trellis'", FORMAT),
+    Broken("raw codec", put(RAW + "codec", value(STRING, b"RAW")), "codec 'RAW'", FORMAT),
+    Broken("dtype", put(RAW + "dtype", value(STRING, b"bf16")), "'bf16'", FORMAT),
+    *(Broken(f"{key} {new}", put(GROUPED + key, value(U32, new)), f"{key} is {new}", FORMAT)
+      for key, new in (("points", 0), ("points", 1), ("points", (1 << 24) + 1), ("levels", 1),
+                       ("levels", (1 << 16) + 1), ("offset", 2), ("classes", 0), ("classes", 17),
+                       ("group", (1 << 16) + 1), ("dim", 0), ("dim", 5), ("dim", (1 << 32) - 1))),
+    Broken("dim and generator", put(GROUPED + "dim", value(U32, 2)), "generator is", FORMAT),
+    Broken("generator 0", put_element(GROUPED + "generator", 0, 0), "generator is (0,)", FORMAT),
+    Broken("generator", put(GROUPED + "generator", array(U32, [1] * 9)), "generator is", FORMAT),
+    Broken("no shift", put(GROUPED + "shift", array(U32, [])), "shift is ()", FORMAT),
+    Broken("group and dim", put(TABLE + "group", value(U32, 6)), "group is 6", FORMAT),
+    Broken("packing", put(PLAIN + "packing", value(STRING, b"base")), "packing is 'base'", FORMAT),
+    Broken("levels of a table", several(put(TABLE + "levels", value(U32, 15)),
+           put_info(0, "dims", [15]),
+                put_data("format.1.table", 30, b"\x00\x00")),
+           "levels is 15, expected a power of two", FORMAT),
+    Broken("descending table", put_data("format.1.table", 4, struct.pack("<h", -32768)),
+           "ascending",
+           FORMAT),
+    Broken("table of a linear format", put(TABLE + "companded", value(BOOL, 0)),
+           "data offset 32, expected 0", TENSOR),
+    Broken("no table", put(GROUPED + "companded", value(BOOL, 1)), "'format.0.table'", TENSOR),
+    Broken("NaN in params", put_data("layers.0.weight.params", 0, struct.pack("<f", float("nan"))),
+           "params", FORMAT),
+    Broken("infinite scale", put_data("layers.0.weight.params", 4, struct.pack("<f", float("inf"))),
+           "params", FORMAT),
+    Broken("small centre", put_data("layers.0.weight.params", 0, struct.pack("<f", -(2.0**-65))),
+           "params", FORMAT),
+    Broken("negative scale", put_data("layers.0.weight.params", 4, struct.pack("<f", -1.0)),
+           "negative",
+           FORMAT),
+)  # fmt: skip
+
+T = "edgecomp.tensor."
+TENSORS = (
+    *(Broken(f"one of {key} too few", shorten(T + key), "values, expected", METADATA)
+      for key in ("data_offsets", "dims", "error_bounds", "formats", "n_dims", "names", "sha256")),
+    Broken("no tensors", put(T + "names", array(STRING, [])), "number of tensors: 0", METADATA),
+    Broken("many tensors", put(T + "names", array(STRING, [b""] * 32769)), "tensors: 32769",
+           METADATA),
+    Broken("dims without sides", remove(T + "dims"), "dims: 0 values", METADATA),
+    Broken("order of names", swap_names, "expected ascending names", METADATA),
+    Broken("name twice", put_string(T + "names", 1, b"layers.0.weight"), "ascending", METADATA),
+    Broken("empty name", put_string(T + "names", 0, b""), "0 bytes, expected 1..255", METADATA),
+    Broken("long name", put_string(T + "names", 5, b"z" * 256), "256 bytes", METADATA),
+    *(Broken(f"name {name!r}", put_string(T + "names", 5, name), "control character", METADATA)
+      for name in (b"z\x1b[2J", b"z\x00", b"z\x7f", b"z\xc2\x80", b"z\xc2\x9f")),
+    Broken("substitute name", put_string(T + "names", 0, b"#1"), "starts with '#'", METADATA),
+    Broken("format 5", put_element(T + "formats", 0, 5), "format 5, expected less than 5",
+           METADATA),
+    Broken("format 2**32-1", put_element(T + "formats", 0, (1 << 32) - 1), "less than 5", METADATA),
+    Broken("9 dims", several(put_element(T + "n_dims", 0, 9),
+           put(T + "dims", array(U64, [1] * 15))),
+           "9 dimensions", TENSOR),
+    Broken("n_dims overflow", put_element(T + "n_dims", 0, (1 << 32) - 1), "values, expected",
+           METADATA),
+    Broken("side 0", put_element(T + "dims", 0, 0), "empty side", TENSOR),
+    Broken("side 2**40+1", put_element(T + "dims", 0, (1 << 40) + 1), "more than", TENSOR),
+    Broken("sides overflow", several(put_element(T + "dims", 0, 1 << 40),
+           put_element(T + "dims", 1, 1 << 40)),
+           "more than", TENSOR),
+    Broken("side 2**64-1", put_element(T + "dims", 2, (1 << 64) - 1), "more than", TENSOR),
+    Broken("other shape", put_element(T + "dims", 0, 3), "size is 15, expected 23", TENSOR),
+    *(Broken(f"error bound {bound}", put(T + "error_bounds", array(F32, [0, 0, bound, 0, 0, 0])),
+             "error_bound", METADATA) for bound in (float("nan"), float("inf"), -1.0)),
+    Broken("digest in capitals", put_string(T + "sha256", 1, b"A" * 64), "64 hex digits", METADATA),
+    Broken("short digest", put_string(T + "sha256", 1, b"a" * 63), "64 hex digits", METADATA),
+    Broken("long digest", put_string(T + "sha256", 1, b"a" * 64 + b"\n"), "64 hex digits",
+           METADATA),
+    Broken("data offset", put_element(T + "data_offsets", 2, 0), "data offset 0, expected", TENSOR),
+    Broken("huge data offset", put_element(T + "data_offsets", 5, (1 << 64) - 32), "data offset",
+           TENSOR),
+)  # fmt: skip
+
+PAYLOADS = (
+    Broken("name of a payload", put_info(1, "name", b"layers.0.weight.code"), "name is", TENSOR),
+    Broken("name of a substitute", put_info(10, "name", b"#4.codes"), "name is '#4.codes'", TENSOR),
+    Broken("long name of a payload", put_info(1, "name", b"n" * 64), "at most 63", TENSOR),
+    Broken("order of payloads", swap_infos, "name is", TENSOR),
+    Broken("no dims", put_info(1, "dims", []), "0 dimensions, expected 1", TENSOR),
+    Broken("2 dims", put_info(1, "dims", [15, 1]), "2 dimensions, expected 1", TENSOR),
+    Broken("2**32-1 dims", put_info(1, "dims", [1] * 1000), "1000 dimensions", TENSOR),
+    Broken("type of a payload", put_info(1, "type", 0), "type is 0, expected 24", TENSOR),
+    Broken("unknown type", put_info(1, "type", 1 << 31), "type is 2147483648", TENSOR),
+    Broken("size of a payload", put_info(1, "dims", [16]), "size is 16, expected 15", TENSOR),
+    Broken("huge payload", put_info(1, "dims", [1 << 63]), "size is 9223372036854775808", TENSOR),
+    Broken("hole", put_info(5, "offset", 192), "offset is 192", TENSOR),
+    Broken("overlap", put_info(5, "offset", 0), "offset is 0", TENSOR),
+    Broken("one payload too few", lambda file: file.infos.pop(), "missing", TENSOR),
+    Broken("one payload too many", lambda file: file.infos.append(file.infos[-1]),
+           "15 GGUF tensors",
+           TENSOR),
+    Broken("padding of a payload", put_data("layers.0.weight.scales", 4, b"\x01"),
+           "padding at byte",
+           TENSOR),
+    Broken("byte behind the end", lambda file: setattr(file, "data", file.data + b"\x00"),
+           "bytes, expected", TENSOR),
+    Broken("block behind the end", lambda file: setattr(file, "data", file.data + bytes(32)),
+           "bytes, expected", TENSOR),
+    Broken("no padding at the end", lambda file: setattr(file, "data", file.data[:-28]),
+           "padding ends",
+           TRUNCATED),
+    Broken("no data", lambda file: setattr(file, "data", b""), "expected to end by", TRUNCATED),
+)  # fmt: skip
+
+BROKEN_FILES = STRUCTURE + UTF8 + KEYS + FORMATS + TENSORS + PAYLOADS
+
+
+def truncations() -> list[bytes]:
+    """The golden container cut off at every length."""
+    file = GOLDEN.read_bytes()
+    return [file[:n] for n in range(len(file))]

@@ -1,0 +1,140 @@
+"""Changes to a container that is taken apart, from which broken files are made."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from tests.exporters.gguf_bytes import ARRAY, STRING, GGUFBytes, array, elements, strings
+
+Change = Callable[[GGUFBytes], None]
+
+
+def put(key: str, raw: bytes) -> Change:
+    """Gives a key, old or new, another value."""
+
+    def change(file: GGUFBytes) -> None:
+        file.pairs[key.encode()] = raw
+        file.sort()
+
+    return change
+
+
+def remove(key: str) -> Change:
+    def change(file: GGUFBytes) -> None:
+        del file.pairs[key.encode()]
+
+    return change
+
+
+def put_element(key: str, index: int, new: float) -> Change:
+    """Changes an element of an array of numbers."""
+
+    def change(file: GGUFBytes) -> None:
+        raw = file.pairs[key.encode()]
+        gguf_type = struct.unpack_from("<I", raw, 4)[0]
+        values: list[float] = [*elements(raw)]
+        values[index] = new
+        file.pairs[key.encode()] = array(gguf_type, values)
+
+    return change
+
+
+def put_string(key: str, index: int, new: bytes) -> Change:
+    def change(file: GGUFBytes) -> None:
+        values = strings(file.pairs[key.encode()])
+        values[index] = new
+        file.pairs[key.encode()] = array(STRING, values)
+
+    return change
+
+
+def shorten(key: str) -> Change:
+    """Drops the last element of an array."""
+
+    def change(file: GGUFBytes) -> None:
+        raw = file.pairs[key.encode()]
+        gguf_type = struct.unpack_from("<I", raw, 4)[0]
+        values = strings(raw) if gguf_type == STRING else elements(raw)
+        file.pairs[key.encode()] = array(gguf_type, values[:-1])
+
+    return change
+
+
+def put_field(name: str, new: object) -> Change:
+    return lambda file: setattr(file, name, new)
+
+
+def put_info(index: int, name: str, new: object) -> Change:
+    return lambda file: setattr(file.infos[index], name, new)
+
+
+def swap_infos(file: GGUFBytes) -> None:
+    file.infos[1], file.infos[2] = file.infos[2], file.infos[1]
+
+
+def swap_keys(file: GGUFBytes) -> None:
+    file.order = [*file.pairs]
+    file.order[4], file.order[5] = file.order[5], file.order[4]
+
+
+def swap_names(file: GGUFBytes) -> None:
+    key = b"edgecomp.tensor.names"
+    names = strings(file.pairs[key])
+    file.pairs[key] = array(STRING, [names[1], names[0], *names[2:]])
+
+
+def double_key(file: GGUFBytes) -> None:
+    file.order = [*file.pairs]
+    file.order.insert(5, file.order[5])
+    file.n_pairs = len(file.order)
+
+
+def double_architecture(file: GGUFBytes) -> None:
+    keys = [*file.pairs]
+    at = keys.index(b"general.name")
+    file.order = [*keys[:at], keys[0], *keys[at:]]
+    file.n_pairs = len(file.order)
+
+
+def rename_key(old: str, new: bytes) -> Change:
+    def change(file: GGUFBytes) -> None:
+        file.pairs = {new if k == old.encode() else k: v for k, v in file.pairs.items()}
+
+    return change
+
+
+def put_data(payload: str, offset: int, new: bytes) -> Change:
+    """Overwrites bytes of a payload, or of the padding behind it."""
+
+    def change(file: GGUFBytes) -> None:
+        info = next(i for i in file.infos if i.name == payload.encode())
+        at = info.offset + offset
+        file.data = file.data[:at] + new + file.data[at + len(new) :]
+
+    return change
+
+
+def several(*changes: Change) -> Change:
+    def change(file: GGUFBytes) -> None:
+        for one in changes:
+            one(file)
+
+    return change
+
+
+def fill_head(file: GGUFBytes) -> None:
+    size = len(file.build()) - len(file.data)
+    file.head_padding = b""
+    used = len(file.build()) - len(file.data)
+    file.head_padding = b"\x01" * (size - used)
+
+
+def array_head(gguf_type: int, count: int) -> bytes:
+    """An array that ends before its first element."""
+    return struct.pack("<IIQ", ARRAY, gguf_type, count)
+
+
+def string_head(size: int) -> bytes:
+    """A string that ends before its first byte."""
+    return struct.pack("<IQ", STRING, size)

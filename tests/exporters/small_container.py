@@ -1,0 +1,73 @@
+"""A small bundle with every kind of tensor, and a broken copy of its file for every check."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from exporters.bundle import ModelBundle, TensorSource
+from runtime_ops.formats import EncodedTensor, Format, RawFormat, WindingFormat
+
+GOLDEN_RATIO = 0x9E3779B1
+LONG_NAME = "model.layers.0.a_name_that_does_not_fit_into_a_gguf_tensor_name.ä"  # > 63 bytes
+
+PAPER = WindingFormat(
+    dim=2, points=225, generator=(1 << 24, GOLDEN_RATIO), shift=(0, 0), levels=1024, offset=0,
+    centre=True, classes=3, group=0, packing="radix",
+)  # fmt: skip
+LATTICE = WindingFormat(
+    dim=1, points=16, generator=(1 << 28,), shift=(1 << 27,), levels=16, offset=1,
+    centre=False, classes=1, group=8, packing="bits",
+)  # fmt: skip
+COMPANDED = WindingFormat(
+    dim=4, points=4093, generator=(1 << 20, 5, GOLDEN_RATIO, (1 << 32) - 1), shift=(0, 1, 2, 3),
+    levels=16, offset=1, centre=False, classes=1, group=12, packing="bits",
+    table=(-3000, -1500, -900, -500, -200, -90, -40, -1, 1, 40, 90, 200, 500, 900, 1500, 3000),
+)  # fmt: skip
+
+
+def small_bundle() -> ModelBundle:
+    """Six tensors in four formats; the same bytes every time."""
+    random = np.random.default_rng(20261122)
+    tensors = {
+        "scalar": _encoded(RawFormat("f32"), (), random, 0.0),
+        "norm.weight": _encoded(RawFormat("f16"), (5,), random, 0.0),
+        LONG_NAME: _encoded(PAPER, (3, 7), random, 0.1),
+        "layers.0.weight": _encoded(LATTICE, (2, 3, 5), random, 0.25),
+        "layers.1.weight": _encoded(COMPANDED, (4, 6), random, 1 / 3),
+        "layers.10.weight": _encoded(LATTICE, (9,), random, 0.0),
+    }
+    return ModelBundle(
+        name="small",
+        tensors=tuple(TensorSource(name, lambda t=tensor: t) for name, tensor in tensors.items()),
+        settings='{"codec": "winding"}',
+        model={
+            "architecture": "llama",
+            "layers": 2,
+            "eps": 1e-5,
+            "theta": 10000.0,
+            "tied": True,
+            "shift": -1,
+            "big": 1 << 40,
+            "sides": [1, -2, 3],
+        },
+        tokenizer={
+            "tokenizer.ggml.model": "gpt2",
+            "tokenizer.ggml.tokens": ["a", "é", "Ġthe", ""],
+            "tokenizer.ggml.scores": [0.0, -1.5, 2.0, 0.0],
+            "tokenizer.ggml.bos_token_id": 0,
+        },
+    )
+
+
+def _encoded(
+    fmt: Format, shape: tuple[int, ...], random: np.random.Generator, error_bound: float
+) -> EncodedTensor:
+    """A tensor with random codes and sound parameters."""
+    parts: dict[str, np.ndarray] = {}
+    for spec in fmt.part_specs(int(np.prod(shape, dtype=np.int64))):
+        if spec.dtype == np.uint8:
+            parts[spec.name] = random.integers(0, 256, spec.size, np.uint8)
+        else:
+            values = random.integers(0, 64, spec.size) / 64
+            parts[spec.name] = values.astype(spec.dtype)
+    return EncodedTensor(fmt, shape, parts, error_bound)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from statistics import NormalDist
@@ -80,8 +81,10 @@ def search_korobov(dim: int, points: int, companded: bool, trials: int, samples:
 def candidates(points: int, trials: int) -> list[int]:
     """All g prime to `points`, or about `trials` of them spread by the golden ratio."""
     step = round(points / 1.618033988749895)
-    some = range(1, points) if points <= trials else (i * step % points for i in range(trials))
-    return sorted({g for g in some if math.gcd(g, points) == 1})
+    some: Sequence[int] = range(1, points)
+    if points > trials:
+        some = sorted({1 + i * step % (points - 1) for i in range(trials)})
+    return [g for g in some if g == 1 or math.gcd(g, points) == 1]
 
 
 def korobov_error(

@@ -28,14 +28,17 @@ class Lattice:
     """A reduced basis of a winding's lattice and what the search needs besides.
 
     `basis` and `neighbours` are rows (change of k, change of each coordinate), int64 (n, 1 + D);
-    coordinates are in units of 2**-32 of the box. `gram_schmidt` is the basis made orthogonal,
-    float64 (D, D). The nearest plane's point is at most `radius` from any target:
-    half the root of the summed squared Gram-Schmidt lengths (Babai 1986).
+    coordinates are in units of 2**-32 of the box. The first `n_relevant` neighbours are the
+    Voronoi-relevant ones; the others help next to the box's sides, where some are outside.
+    `projection` is the basis made orthogonal, each vector over its squared length, float64 (D, D).
+    The nearest plane's point is at most `radius` from any target: half the root of the summed
+    squared Gram-Schmidt lengths (Babai 1986).
     """
 
     basis: NDArray[np.int64]
-    gram_schmidt: NDArray[np.float64]
+    projection: NDArray[np.float64]
     neighbours: NDArray[np.int64]
+    n_relevant: int
     radius: float
 
 
@@ -44,11 +47,13 @@ def reduced_lattice(generator: Vector) -> Lattice:
     """The lattice of a winding with generator A, reduced; see Lattice."""
     rows = _lll(_generating_rows(generator))
     orthogonal, _ = _gram_schmidt(rows)
+    relevant, others = _neighbours(rows)
     lengths2 = [_dot(row, row) for row in orthogonal]
     return Lattice(
         basis=np.array(rows, np.int64),
-        gram_schmidt=np.array(orthogonal, np.float64),
-        neighbours=np.array(_neighbours(rows), np.int64),
+        projection=np.array(orthogonal) / np.array(lengths2)[:, None],
+        neighbours=np.array(relevant + others, np.int64),
+        n_relevant=len(relevant),
         radius=math.sqrt(math.fsum(lengths2)) / 2 * (1 + 1e-9),
     )
 
@@ -112,26 +117,27 @@ def _generating_rows(generator: Vector) -> list[list[int]]:
     return [[1, *generator], *axes]
 
 
-def _neighbours(rows: list[list[int]]) -> list[list[int]]:
-    """Vectors to the points around a point, shortest first.
+def _neighbours(rows: list[list[int]]) -> tuple[list[list[int]], list[list[int]]]:
+    """Vectors to the points around a point, shortest first: the Voronoi-relevant ones, the others.
 
-    The Voronoi-relevant ones are the shortest of each class modulo twice the lattice; the others
-    with coefficients -1..1 help next to the box's sides, where some neighbours are outside.
+    Relevant are the shortest of each class modulo twice the lattice (Voronoi 1908): a point is the
+    nearest when none of them leads closer. The others have coefficients -1..1.
     """
     shortest: dict[Vector, int] = {}
     vectors: dict[Vector, list[int]] = {}
     for coefficients in itertools.product(range(-2, 3), repeat=len(rows)):
-        if any(coefficients):
-            columns = zip(*rows, strict=True)
-            vector = [sum(c * x for c, x in zip(coefficients, col, strict=True)) for col in columns]
-            vectors[coefficients] = vector
-            parity = tuple(c % 2 for c in coefficients)
-            shortest[parity] = min(shortest.get(parity, _norm2(vector)), _norm2(vector))
-    even = (0,) * len(rows)
-    chosen = []
+        parity = tuple(c % 2 for c in coefficients)
+        columns = zip(*rows, strict=True)
+        vector = [sum(c * x for c, x in zip(coefficients, col, strict=True)) for col in columns]
+        vectors[coefficients] = vector
+        shortest[parity] = min(shortest.get(parity, _norm2(vector)), _norm2(vector))
+    relevant, others = [], []
     for coefficients, vector in vectors.items():
         parity = tuple(c % 2 for c in coefficients)
-        relevant = parity != even and _norm2(vector) == shortest[parity]
-        if relevant or max(map(abs, coefficients)) == 1:
-            chosen.append(vector)
-    return sorted(chosen, key=lambda vector: (_norm2(vector), vector))
+        if any(parity) and _norm2(vector) == shortest[parity]:
+            relevant.append(vector)
+        elif max(map(abs, coefficients)) == 1:
+            others.append(vector)
+    relevant.sort(key=lambda vector: (_norm2(vector), vector))
+    others.sort(key=lambda vector: (_norm2(vector), vector))
+    return relevant, others

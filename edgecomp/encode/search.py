@@ -59,10 +59,11 @@ class PointSearch:
             c.basis_k[i] = int(lattice.basis[i, 0])
             for d in range(fmt.dim):
                 c.basis[i * lib.EC_MAX_DIM + d] = int(lattice.basis[i, 1 + d])
-                c.gram_schmidt[i * lib.EC_MAX_DIM + d] = lattice.gram_schmidt[i, d]
-            c.gram_schmidt_norm2[i] = float(lattice.gram_schmidt[i] @ lattice.gram_schmidt[i])
+                c.projection[i * lib.EC_MAX_DIM + d] = lattice.projection[i, d]
+        c.coordinate_per_value = 2.0**31 / fmt.levels
         c.radius = lattice.radius
         c.neighbours = self._array("int64_t[]", lattice.neighbours)
+        c.n_relevant = lattice.n_relevant
         c.n_neighbours = len(lattice.neighbours)
         if fmt.table is not None:
             self._set_table(np.array(fmt.table, np.int16))
@@ -70,12 +71,12 @@ class PointSearch:
     def _set_table(self, table: NDArray[np.int16]) -> None:
         first, last = float(table[0]), float(table[-1])
         step = max(last - first, 1.0) / INVERSE_STEPS
-        values = first + step * np.arange(INVERSE_STEPS + 1)
+        values = first + step * np.arange(INVERSE_STEPS + 2)
         cells = np.interp(values, table.astype(np.float64), np.arange(len(table)) + 0.5)
         self._c.table = self._array("int16_t[]", table)
         self._c.inverse = self._array("double[]", cells * (2.0**32 / len(table)))
         self._c.n_inverse = INVERSE_STEPS
-        self._c.first_value, self._c.value_step = first, step
+        self._c.first_value, self._c.steps_per_value = first, 1 / step
 
     def _array(self, c_type: str, array: NDArray[np.generic]) -> CData:
         data = ffi.from_buffer(c_type, np.ascontiguousarray(array))
@@ -127,15 +128,16 @@ class PointSearch:
         indices = np.empty(n, np.uint32)
         scales = np.empty(-(-len(weights) // fmt.group), np.uint8)
         stats = ffi.new("ec_encode_stats *")
+        scale_range = ffi.new("ec_scales *")
+        scale_range.base, scale_range.unit_rms, scale_range.reach = scale, unit_rms, reach
+        factors = ffi.from_buffer("float[]", GROUP_FACTORS)
+        scale_range.factors = factors
         lib.ec_encode_groups(
             self._c,
             ffi.from_buffer("float[]", padded),
             len(weights),
             fmt.group,
-            scale,
-            ffi.from_buffer("float[]", GROUP_FACTORS),
-            unit_rms,
-            reach,
+            scale_range,
             ffi.from_buffer("uint32_t[]", indices),
             ffi.from_buffer("uint8_t[]", scales),
             stats,

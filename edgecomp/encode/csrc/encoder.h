@@ -11,22 +11,23 @@
 #include <stdint.h>
 
 #define EC_MAX_DIM 4
+#define EC_MAX_GROUP 65536
 
 typedef struct ec_search {
     uint32_t dim, points, levels, offset, centre;
     uint32_t generator[EC_MAX_DIM], shift[EC_MAX_DIM];
     const int16_t *table;           /* int16 [levels], or NULL: the linear map */
-    const double *inverse;          /* float64 [n_inverse + 1]: coordinate of the table's value at
-                                       first_value + i * value_step; with a table only */
-    uint32_t n_inverse;
-    double first_value, value_step;
+    double coordinate_per_value;    /* of the linear map: 2^31 / levels */
+    const double *inverse;          /* of the table: float64 [n_inverse + 2], coordinates of the */
+    uint32_t n_inverse;             /* values first_value + i / steps_per_value */
+    double first_value, steps_per_value;
     int64_t basis_k[EC_MAX_DIM];    /* change of k along each basis vector */
-    int64_t basis[EC_MAX_DIM * EC_MAX_DIM]; /* basis vectors, row by row */
-    double gram_schmidt[EC_MAX_DIM * EC_MAX_DIM]; /* their orthogonalisation ... */
-    double gram_schmidt_norm2[EC_MAX_DIM];        /* ... and its squared lengths */
+    int64_t basis[EC_MAX_DIM * EC_MAX_DIM];       /* basis vectors, row by row */
+    double projection[EC_MAX_DIM * EC_MAX_DIM];   /* Gram-Schmidt vectors over their squared lengths */
     double radius;                  /* no target is farther than this from the nearest plane's point */
     const int64_t *neighbours;      /* int64 [n_neighbours][1 + dim]: change of k, of coordinates */
-    uint32_t n_neighbours;
+    uint32_t n_relevant;            /* the first of them are the Voronoi-relevant ones; the others */
+    uint32_t n_neighbours;          /* help next to the box's sides */
 } ec_search;
 
 /* Sums over what was encoded, and the guarantee that came with it. */
@@ -42,15 +43,21 @@ void ec_encode_points(const ec_search *search, const float *weights, size_t n, u
                       const float *centre_point, const float *class_scale, const uint8_t *classes,
                       uint32_t *indices, ec_encode_stats *stats);
 
-/* Encodes n_weights weights (float32, padded with zeros to a multiple of dim) in groups of `group`
- * that each get the byte of the scale base_scale * factors[byte] with the least squared error.
- * The search starts at the scale that maps the group's root mean square to unit_rms and looks
- * `reach` bytes to each side. */
-void ec_encode_groups(const ec_search *search, const float *weights, size_t n_weights, size_t group,
-                      float base_scale, const float *factors, double unit_rms, int reach,
-                      uint32_t *indices, uint8_t *scales, ec_encode_stats *stats);
+/* The scales that a group may have: base * factors[byte], looked for `reach` bytes to each side of
+ * the one that maps the group's root mean square to unit_rms. */
+typedef struct ec_scales {
+    float base;
+    const float *factors;           /* float32 [256] */
+    double unit_rms;
+    int reach;
+} ec_scales;
 
-/* Packs n indices into out, which holds zeros. */
+/* Encodes n_weights weights (float32, padded with zeros to a multiple of dim) in groups of `group`
+ * that each get the byte of the scale with the least squared error. */
+void ec_encode_groups(const ec_search *search, const float *weights, size_t n_weights, size_t group,
+                      const ec_scales *scales, uint32_t *indices, uint8_t *bytes, ec_encode_stats *stats);
+
+/* Packs n indices from the start of out, which holds zeros. */
 void ec_pack_bits(const uint32_t *indices, size_t n, uint32_t bits, uint8_t *out);
 void ec_pack_radix(const uint32_t *indices, size_t n, uint32_t radix, uint32_t digits, uint64_t *out);
 

@@ -1,4 +1,8 @@
-/* Nearest point of a winding: Babai's nearest plane, then descent over the lattice's neighbours. */
+/* Nearest point of a winding: Babai's nearest plane, then descent over the lattice's neighbours.
+ *
+ * The search is compiled once per dim, with and without a companding table (SPECIALISE below), so
+ * that its short loops unroll. `counted` is how many of a group's weights count: dim, but for the
+ * last group of a tensor whose size is no multiple of dim. */
 #include <math.h>
 #include <string.h>
 
@@ -6,11 +10,10 @@
 
 #define SIDE 4294967296.0 /* the box in coordinate units */
 #define DIM EC_MAX_DIM
+#define INLINE static inline __attribute__((always_inline))
 
-typedef struct target {
-    double value[DIM]; /* (weight - centre) / scale: what a point's integer value should be */
-    uint32_t counted;  /* components that count */
-} target;
+/* (weight - centre) / scale: what a point's integer values should be */
+typedef struct target { double value[DIM]; } target;
 
 typedef struct point {
     int64_t k;
@@ -18,64 +21,83 @@ typedef struct point {
     double distance; /* squared, in integer values */
 } point;
 
-static inline int32_t value_at(const ec_search *s, int64_t coordinate) {
-    uint32_t x = (uint32_t)(((uint64_t)coordinate * s->levels) >> 32);
-    return s->table != NULL ? s->table[x] : (int32_t)(2 * x + s->offset) - (int32_t)s->levels;
-}
+/* The part of the box in which the nearest plane's point is certainly one of the winding's. */
+typedef struct safe_box {
+    double low[DIM], high[DIM];
+    int exists; /* the box is larger than the lattice's cell */
+} safe_box;
 
-static inline int is_inside(const ec_search *s, int64_t k, const int64_t *at) {
-    if ((uint64_t)k >= s->points) return 0;
+static safe_box safe_box_of(const ec_search *s) {
+    safe_box box = {{0}, {0}, 1};
     for (uint32_t d = 0; d < s->dim; d++) {
-        if ((uint64_t)at[d] >= UINT64_C(1) << 32) return 0;
+        box.low[d] = s->radius;
+        box.high[d] = SIDE - 1 - s->radius;
     }
-    return 1;
+    /* the first coordinate also tells k, which runs from 0 to points - 1 */
+    double first = (double)s->shift[0] - s->generator[0] + s->radius + 1;
+    double last = (double)s->shift[0] + (double)s->points * s->generator[0] - s->radius - 1;
+    box.low[0] = fmax(box.low[0], first);
+    box.high[0] = fmin(box.high[0], last);
+    for (uint32_t d = 0; d < s->dim; d++) box.exists &= box.low[d] <= box.high[d];
+    return box;
 }
 
-static inline double distance_to(const ec_search *s, const target *t, const int64_t *at) {
+INLINE int32_t value_at(const ec_search *s, int64_t coordinate, int companded) {
+    uint32_t x = (uint32_t)(((uint64_t)coordinate * s->levels) >> 32);
+    return companded ? s->table[x] : (int32_t)(2 * x + s->offset) - (int32_t)s->levels;
+}
+
+INLINE int is_inside(const ec_search *s, int64_t k, const int64_t *at, uint32_t dim) {
+    uint64_t beyond = 0;
+    for (uint32_t d = 0; d < dim; d++) beyond |= (uint64_t)at[d] >> 32;
+    return beyond == 0 && (uint64_t)k < s->points;
+}
+
+INLINE double distance_to(const ec_search *s, const target *t, const int64_t *at, uint32_t counted, int companded) {
     double sum = 0;
-    for (uint32_t d = 0; d < t->counted; d++) {
-        double off = t->value[d] - value_at(s, at[d]);
+    for (uint32_t d = 0; d < counted; d++) {
+        double off = t->value[d] - value_at(s, at[d], companded);
         sum += off * off;
     }
     return sum;
 }
 
-static double coordinate_of(const ec_search *s, double value) {
-    if (s->table == NULL) return (value / s->levels + 1) * (SIDE / 2);
-    double position = (value - s->first_value) / s->value_step;
-    if (position <= 0) return s->inverse[0];
-    if (position >= s->n_inverse) return s->inverse[s->n_inverse];
-    uint32_t i = (uint32_t)position;
-    if (i == s->n_inverse) i--;
+INLINE double clamp(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+
+INLINE double coordinate_of(const ec_search *s, double value, int companded) {
+    if (!companded) return value * s->coordinate_per_value + SIDE / 2;
+    double position = clamp((value - s->first_value) * s->steps_per_value, 0, s->n_inverse);
+    uint32_t i = (uint32_t)position; /* inverse has one entry more than positions reach */
     return s->inverse[i] + (position - i) * (s->inverse[i + 1] - s->inverse[i]);
 }
 
-/* Interval of coordinates in which nearest_plane's point is certainly inside, for dimension d;
- * empty when the box is smaller than the lattice's cell. */
-static void safe_interval(const ec_search *s, uint32_t d, double *low, double *high) {
-    if (d == 0) { /* k = 0 .. points - 1 */
-        *low = (double)s->shift[0] - s->generator[0] + s->radius + 1;
-        *high = (double)s->shift[0] + (double)s->points * s->generator[0] - s->radius - 1;
-    } else {
-        *low = s->radius;
-        *high = SIDE - 1 - s->radius;
+/* Coordinates of t, clamped to the whole box and to the safe box; 1 when the two differ. */
+INLINE int locate(const ec_search *s, const safe_box *box, const target *t, double *c, double *safe,
+                  uint32_t dim, int companded) {
+    int moved = 0;
+    for (uint32_t d = 0; d < dim; d++) {
+        c[d] = clamp(coordinate_of(s, t->value[d], companded), 0, SIDE - 1);
+        safe[d] = clamp(c[d], box->low[d], box->high[d]);
+        moved |= safe[d] != c[d];
     }
+    return moved;
 }
 
 /* Babai's nearest plane: a lattice point at most s->radius from coordinates c. */
-static void nearest_plane(const ec_search *s, const double *c, point *p) {
+INLINE void nearest_plane(const ec_search *s, const double *c, point *p, uint32_t dim) {
     double rest[DIM];
     p->k = 0;
-    for (uint32_t d = 0; d < s->dim; d++) {
+    for (uint32_t d = 0; d < dim; d++) {
         p->at[d] = s->shift[d];
         rest[d] = c[d] - s->shift[d];
     }
-    for (uint32_t i = s->dim; i-- > 0;) {
-        double projection = 0;
-        for (uint32_t d = 0; d < s->dim; d++) projection += rest[d] * s->gram_schmidt[i * DIM + d];
-        int64_t z = (int64_t)floor(projection / s->gram_schmidt_norm2[i] + 0.5);
+    for (uint32_t i = dim; i-- > 0;) {
+        double projection = 0.5;
+        for (uint32_t d = 0; d < dim; d++) projection += rest[d] * s->projection[i * DIM + d];
+        int64_t z = (int64_t)projection;
+        z -= (double)z > projection; /* floor */
         p->k += z * s->basis_k[i];
-        for (uint32_t d = 0; d < s->dim; d++) {
+        for (uint32_t d = 0; d < dim; d++) {
             int64_t step = z * s->basis[i * DIM + d];
             p->at[d] += step;
             rest[d] -= (double)step;
@@ -89,184 +111,229 @@ static void point_of(const ec_search *s, uint32_t k, point *p) {
     for (uint32_t d = 0; d < s->dim; d++) p->at[d] = (uint32_t)(k * s->generator[d] + s->shift[d]);
 }
 
-static void descend(const ec_search *s, const target *t, point *p) {
+/* Goes to the best neighbour until none is better; returns 0 and leaves p when it is no point. */
+INLINE int descend(const ec_search *s, const target *t, uint32_t n_neighbours, point *p, uint32_t dim,
+                   uint32_t counted, int companded) {
+    if (!is_inside(s, p->k, p->at, dim)) return 0;
+    p->distance = distance_to(s, t, p->at, counted, companded);
     for (;;) {
         const int64_t *best = NULL;
         double least = p->distance;
         const int64_t *step = s->neighbours;
-        for (uint32_t j = 0; j < s->n_neighbours; j++, step += 1 + s->dim) {
+        for (uint32_t j = 0; j < n_neighbours; j++, step += 1 + dim) {
             int64_t at[DIM];
-            for (uint32_t d = 0; d < s->dim; d++) at[d] = p->at[d] + step[1 + d];
-            if (!is_inside(s, p->k + step[0], at)) continue;
-            double distance = distance_to(s, t, at);
+            for (uint32_t d = 0; d < dim; d++) at[d] = p->at[d] + step[1 + d];
+            if (!is_inside(s, p->k + step[0], at, dim)) continue;
+            double distance = distance_to(s, t, at, counted, companded);
             if (distance < least) {
                 least = distance;
                 best = step;
             }
         }
-        if (best == NULL) return;
+        if (best == NULL) return 1;
         p->k += best[0];
-        for (uint32_t d = 0; d < s->dim; d++) p->at[d] += best[1 + d];
+        for (uint32_t d = 0; d < dim; d++) p->at[d] += best[1 + d];
         p->distance = least;
     }
 }
 
+/* The code found for t, and its squared distance in integer values. */
+INLINE uint32_t encode_one(const ec_search *s, const safe_box *box, const target *t, double *distance, uint32_t dim,
+                           uint32_t counted, int companded) {
+    double c[DIM], safe[DIM];
+    point best = {0, {0}, 0}, other = {0, {0}, 0};
+    int moved = locate(s, box, t, c, safe, dim, companded);
+    if (box->exists) {
+        nearest_plane(s, safe, &best, dim);
+    } else { /* a handful of points: start at the one next to t along the winding's first axis */
+        double k = floor((c[0] - s->shift[0]) / s->generator[0] + 0.5);
+        point_of(s, (uint32_t)clamp(k, 0, s->points - 1), &best);
+    }
+    descend(s, t, moved ? s->n_neighbours : s->n_relevant, &best, dim, counted, companded);
+    if (moved) { /* next to the box's sides: the same from the target itself */
+        nearest_plane(s, c, &other, dim);
+        if (descend(s, t, s->n_neighbours, &other, dim, counted, companded) && other.distance < best.distance) best = other;
+    }
+    *distance = best.distance;
+    if (!s->centre) return (uint32_t)best.k;
+    double from_centre = 0;
+    for (uint32_t d = 0; d < counted; d++) from_centre += t->value[d] * t->value[d];
+    if (from_centre > best.distance) return (uint32_t)best.k + 1;
+    *distance = from_centre;
+    return 0;
+}
+
+/* A run of n groups of dim weights with scales by class; NULL classes are all 0. */
+typedef struct run {
+    const float *weights;
+    size_t n;
+    uint32_t missing; /* weights that the last group lacks */
+    const float *centre_point;
+    const float *class_scale;
+    const uint8_t *classes;
+} run;
+
+INLINE target target_at(const run *r, size_t i, double scale, uint32_t dim) {
+    target t = {{0}};
+    double inverse = scale > 0 ? 1 / scale : 0;
+    for (uint32_t d = 0; d < dim; d++) {
+        t.value[d] = ((double)r->weights[i * dim + d] - r->centre_point[d]) * inverse;
+    }
+    return t;
+}
+
+/* Codes of a run and its squared error, given up as soon as that reaches `limit`. */
+INLINE double encode_run(const ec_search *s, const safe_box *box, const run *r, double limit, uint32_t *codes,
+                         uint32_t dim, int companded) {
+    double sum = 0, distance;
+    for (size_t i = 0; i < r->n && sum < limit; i++) {
+        double scale = r->class_scale[r->classes != NULL ? r->classes[i] : 0];
+        target t = target_at(r, i, scale, dim);
+        if (i + 1 == r->n && r->missing != 0) {
+            codes[i] = encode_one(s, box, &t, &distance, dim, dim - r->missing, companded);
+        } else {
+            codes[i] = encode_one(s, box, &t, &distance, dim, dim, companded);
+        }
+        sum += distance * scale * scale;
+    }
+    return sum;
+}
+
+typedef double encode_run_fn(const ec_search *s, const safe_box *box, const run *r, double limit, uint32_t *codes);
+
+#define SPECIALISE(dim, companded)                                                                              \
+    static double encode_run_##dim##_##companded(const ec_search *s, const safe_box *box, const run *r,         \
+                                                 double limit, uint32_t *codes) {                               \
+        return encode_run(s, box, r, limit, codes, dim, companded);                                             \
+    }
+SPECIALISE(1, 0) SPECIALISE(2, 0) SPECIALISE(3, 0) SPECIALISE(4, 0)
+SPECIALISE(1, 1) SPECIALISE(2, 1) SPECIALISE(3, 1) SPECIALISE(4, 1)
+
+static encode_run_fn *encode_run_for(const ec_search *s) {
+    static encode_run_fn *const table[2][DIM] = {
+        {encode_run_1_0, encode_run_2_0, encode_run_3_0, encode_run_4_0},
+        {encode_run_1_1, encode_run_2_1, encode_run_3_1, encode_run_4_1},
+    };
+    return table[s->table != NULL][s->dim - 1];
+}
+
 /* Largest |value - v| over the values v at coordinates low .. high. */
 static double farthest_value(const ec_search *s, double value, double low, double high) {
-    double v_low = value_at(s, low < 0 ? 0 : (int64_t)low);
-    double v_high = value_at(s, high > SIDE - 1 ? UINT32_MAX : (int64_t)high);
+    int companded = s->table != NULL;
+    double v_low = value_at(s, low < 0 ? 0 : (int64_t)low, companded);
+    double v_high = value_at(s, high > SIDE - 1 ? UINT32_MAX : (int64_t)high, companded);
     return fmax(fabs(value - v_low), fabs(value - v_high));
 }
 
-/* A bound on the distance from t to the point that `nearest` returns, in integer values: the start
- * lies within `radius` of `safe`, and descent only comes closer. */
-static double distance_bound(const ec_search *s, const target *t, const double *safe, double radius) {
-    double by_coordinate = 0, shift = 0;
-    for (uint32_t d = 0; d < t->counted; d++) {
+/* A bound on the distance from t to its point, in integer values: the search starts within `radius`
+ * of the target moved into the safe box, and only comes closer. */
+static double distance_bound(const ec_search *s, const safe_box *box, const target *t, uint32_t counted) {
+    double c[DIM], safe[DIM], by_coordinate = 0, moved2 = 0, radius = s->radius;
+    locate(s, box, t, c, safe, s->dim, s->table != NULL);
+    if (!box->exists) radius = SIDE / 2;
+    for (uint32_t d = 0; d < counted; d++) {
+        if (!box->exists) safe[d] = SIDE / 2;
         double far = farthest_value(s, t->value[d], safe[d] - radius, safe[d] + radius);
         double moved = (t->value[d] / s->levels + 1) * (SIDE / 2) - safe[d];
         by_coordinate += far * far;
-        shift += moved * moved;
+        moved2 += moved * moved;
     }
     if (s->table != NULL) return sqrt(by_coordinate);
-    double by_ball = (sqrt(shift) + radius) * 2 * s->levels / SIDE + sqrt((double)s->dim);
+    /* linear: a ball around the moved target, and a level of rounding per coordinate */
+    double by_ball = (sqrt(moved2) + radius) * 2 * s->levels / SIDE + sqrt((double)s->dim);
     return fmin(sqrt(by_coordinate), by_ball);
 }
 
-/* The best point found for t, and a bound on its distance (in integer values). */
-static double nearest(const ec_search *s, const target *t, point *best) {
-    double c[DIM] = {0}, safe[DIM] = {0};
-    int fits = 1, moved = 0;
-    for (uint32_t d = 0; d < s->dim; d++) {
-        double low, high;
-        safe_interval(s, d, &low, &high);
-        c[d] = fmin(fmax(coordinate_of(s, t->value[d]), 0), SIDE - 1);
-        safe[d] = fmin(fmax(c[d], low), high);
-        fits &= low <= high;
-        moved |= safe[d] != c[d];
+/* Adds the errors of a run, and the bounds that hold for them; with a scale of 0 codes say nothing
+ * and every weight decodes to the centre. */
+static void account(const ec_search *s, const safe_box *box, const run *r, const uint32_t *codes,
+                    ec_encode_stats *stats) {
+    for (size_t i = 0; i < r->n; i++) {
+        double scale = r->class_scale[r->classes != NULL ? r->classes[i] : 0];
+        uint32_t counted = s->dim - (i + 1 == r->n ? r->missing : 0);
+        int at_centre = scale == 0 || (s->centre && codes[i] == 0);
+        target t = target_at(r, i, scale > 0 ? scale : 1, s->dim);
+        point p = {0, {0}, 0};
+        double squared = 0, absolute = 0, size = 0;
+        if (!at_centre) point_of(s, codes[i] - s->centre, &p);
+        for (uint32_t d = 0; d < counted; d++) {
+            double off = t.value[d] - (at_centre ? 0 : value_at(s, p.at[d], s->table != NULL));
+            squared += off * off;
+            absolute += fabs(off);
+            size = fmax(size, fabs(t.value[d]));
+        }
+        double bound = scale > 0 ? distance_bound(s, box, &t, counted) : sqrt(squared);
+        if (scale == 0) scale = 1;
+        stats->squared_error += squared * scale * scale;
+        stats->absolute_error += absolute * scale;
+        /* float32 rounding of scale * value and of the sum with the centre comes on top */
+        bound = (bound + (size + s->levels) * 0x1p-23) * scale;
+        if (bound > stats->error_bound) stats->error_bound = bound;
     }
-    double bound;
-    if (fits) {
-        nearest_plane(s, safe, best);
-        bound = distance_bound(s, t, safe, s->radius);
-    } else { /* a handful of points: start at the one next to t along the winding's first axis */
-        double k = floor((c[0] - s->shift[0]) / s->generator[0] + 0.5);
-        point_of(s, (uint32_t)fmin(fmax(k, 0), s->points - 1), best);
-        for (uint32_t d = 0; d < s->dim; d++) safe[d] = SIDE / 2;
-        bound = distance_bound(s, t, safe, SIDE / 2);
-    }
-    best->distance = distance_to(s, t, best->at);
-    descend(s, t, best);
-    if (!moved) return bound;
-
-    point other; /* next to the box's sides: the same from the target itself */
-    nearest_plane(s, c, &other);
-    if (is_inside(s, other.k, other.at)) {
-        other.distance = distance_to(s, t, other.at);
-        descend(s, t, &other);
-        if (other.distance < best->distance) *best = other;
-    }
-    return bound;
-}
-
-static uint32_t encode_one(const ec_search *s, const target *t, double scale, ec_encode_stats *stats) {
-    point best;
-    double bound = nearest(s, t, &best);
-    uint32_t code = (uint32_t)best.k + s->centre;
-    double absolute = 0, centre_distance = 0, centre_absolute = 0, size = 0;
-    for (uint32_t d = 0; d < t->counted; d++) {
-        absolute += fabs(t->value[d] - value_at(s, best.at[d]));
-        centre_distance += t->value[d] * t->value[d];
-        centre_absolute += fabs(t->value[d]);
-        size = fmax(size, fabs(t->value[d]));
-    }
-    if (s->centre && centre_distance <= best.distance) {
-        code = 0;
-        best.distance = centre_distance;
-        absolute = centre_absolute;
-    }
-    stats->squared_error += best.distance * scale * scale;
-    stats->absolute_error += absolute * scale;
-    /* float32 rounding of scale * value and of the sum with the centre comes on top */
-    bound = (bound + (size + s->levels) * 0x1p-23) * scale;
-    if (bound > stats->error_bound) stats->error_bound = bound;
-    return code;
 }
 
 void ec_encode_points(const ec_search *s, const float *weights, size_t n, uint32_t missing,
                       const float *centre_point, const float *class_scale, const uint8_t *classes,
                       uint32_t *indices, ec_encode_stats *stats) {
+    safe_box box = safe_box_of(s);
+    run r = {weights, n, missing, centre_point, class_scale, classes};
     memset(stats, 0, sizeof *stats);
-    for (size_t i = 0; i < n; i++) {
-        uint32_t class_index = classes != NULL ? classes[i] : 0;
-        double scale = class_scale[class_index];
-        target t = {{0}, s->dim - (i + 1 == n ? missing : 0)};
-        for (uint32_t d = 0; d < s->dim; d++) {
-            double off = (double)weights[i * s->dim + d] - centre_point[d];
-            t.value[d] = scale > 0 ? off / scale : 0;
-        }
-        indices[i] = class_index * (s->points + s->centre) + encode_one(s, &t, scale, stats);
-    }
+    encode_run_for(s)(s, &box, &r, HUGE_VAL, indices);
+    account(s, &box, &r, indices, stats);
+    for (size_t i = 0; i < n && classes != NULL; i++) indices[i] += classes[i] * (s->points + s->centre);
 }
 
-/* One group at one scale, given up as soon as its squared error reaches `limit`; the last `missing`
- * weights count for nothing. */
-static void encode_group(const ec_search *s, const float *weights, size_t n, uint32_t missing, double scale,
-                         double limit, uint32_t *indices, ec_encode_stats *stats) {
-    memset(stats, 0, sizeof *stats);
-    for (size_t i = 0; i < n && stats->squared_error < limit; i++) {
-        target t = {{0}, s->dim - (i + 1 == n ? missing : 0)};
-        for (uint32_t d = 0; d < s->dim; d++) t.value[d] = weights[i * s->dim + d] / scale;
-        indices[i] = encode_one(s, &t, scale, stats);
+/* The least byte whose scale is `wanted` or more. */
+static int byte_for(double wanted, float base_scale, const float *factors) {
+    int low = 1, high = 255;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if ((double)base_scale * factors[middle] < wanted) low = middle + 1;
+        else high = middle;
     }
+    return low;
 }
 
-static void zero_group(const float *weights, size_t n, uint32_t dim, ec_encode_stats *stats) {
-    memset(stats, 0, sizeof *stats);
-    for (size_t i = 0; i < n; i += dim) {
-        double norm2 = 0;
-        for (size_t j = i; j < n && j < i + dim; j++) {
-            norm2 += (double)weights[j] * weights[j];
-            stats->absolute_error += fabs(weights[j]);
+/* The byte, of those `reach` from where to start, with the least squared error; 0 for a group of
+ * zeros, or one that zeros serve best. Writes the group's codes. */
+static uint8_t encode_group(const ec_search *s, const safe_box *box, run *r, const ec_scales *scales, uint32_t *codes) {
+    uint32_t trial[EC_MAX_GROUP];
+    size_t count = r->n * s->dim - r->missing;
+    double sum = 0;
+    for (size_t j = 0; j < count; j++) sum += (double)r->weights[j] * r->weights[j];
+    double least = sum; /* that of byte 0: all zeros */
+    uint8_t best = 0;
+    memset(codes, 0, r->n * sizeof *codes);
+    int middle = byte_for(sqrt(sum / (double)count) / scales->unit_rms, scales->base, scales->factors);
+    /* from the middle outward, so that the others are given up early */
+    for (int step = 0; step <= 2 * scales->reach && sum > 0; step++) {
+        int byte = middle + (step % 2 ? (step + 1) / 2 : -(step / 2));
+        if (byte < 1 || byte > 255) continue;
+        float scale = scales->base * scales->factors[byte];
+        r->class_scale = &scale;
+        double error = encode_run_for(s)(s, box, r, least, trial);
+        if (error < least) {
+            least = error;
+            best = (uint8_t)byte;
+            memcpy(codes, trial, r->n * sizeof *trial);
         }
-        stats->squared_error += norm2;
-        stats->error_bound = fmax(stats->error_bound, sqrt(norm2));
     }
+    return best;
 }
 
 void ec_encode_groups(const ec_search *s, const float *weights, size_t n_weights, size_t group,
-                      float base_scale, const float *factors, double unit_rms, int reach,
-                      uint32_t *indices, uint8_t *scales, ec_encode_stats *stats) {
-    uint32_t trial[65536];
+                      const ec_scales *scales, uint32_t *indices, uint8_t *bytes, ec_encode_stats *stats) {
+    static const float origin[DIM] = {0};
+    safe_box box = safe_box_of(s);
     memset(stats, 0, sizeof *stats);
-    for (size_t first = 0; first < n_weights; first += group, scales++) {
+    for (size_t first = 0; first < n_weights; first += group, bytes++) {
         size_t count = n_weights - first < group ? n_weights - first : group;
         size_t n = (count + s->dim - 1) / s->dim;
-        uint32_t missing = (uint32_t)(n * s->dim - count);
-        double sum = 0;
-        for (size_t j = 0; j < count; j++) sum += (double)weights[first + j] * weights[first + j];
-        double wanted = sqrt(sum / (double)count) / unit_rms;
-
-        ec_encode_stats best, now;
-        zero_group(weights + first, count, s->dim, &best);
-        *scales = 0;
-        memset(indices + first / s->dim, 0, n * sizeof *indices);
-        int middle = 1; /* the least byte whose scale is the wanted one or more */
-        while (middle < 255 && (double)base_scale * factors[middle] < wanted) middle++;
-        /* from the middle outward, so that the others are given up early */
-        for (int step = 0; step <= 2 * reach && sum > 0; step++) {
-            int byte = middle + (step % 2 ? (step + 1) / 2 : -(step / 2));
-            if (byte < 1 || byte > 255) continue;
-            float scale = base_scale * factors[byte];
-            encode_group(s, weights + first, n, missing, scale, best.squared_error, trial, &now);
-            if (now.squared_error < best.squared_error) {
-                best = now;
-                *scales = (uint8_t)byte;
-                memcpy(indices + first / s->dim, trial, n * sizeof *trial);
-            }
-        }
-        stats->squared_error += best.squared_error;
-        stats->absolute_error += best.absolute_error;
-        if (best.error_bound > stats->error_bound) stats->error_bound = best.error_bound;
+        run r = {weights + first, n, (uint32_t)(n * s->dim - count), origin, NULL, NULL};
+        uint32_t *codes = indices + first / s->dim;
+        *bytes = encode_group(s, &box, &r, scales, codes);
+        float scale = scales->base * scales->factors[*bytes];
+        r.class_scale = &scale;
+        account(s, &box, &r, codes, stats);
     }
 }

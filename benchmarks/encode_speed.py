@@ -1,0 +1,124 @@
+"""Weights per second of encoding (all cores) and of decoding in C (one core), numpy's beside.
+
+numpy encodes by comparing with all points, and decodes by runtime_ops/reference.py. Figures are
+medians; `peer_ratio` is the rate over numpy's in the same run. Example:
+`python benchmarks/encode_speed.py --json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rows import Row, note, print_rows
+
+from edgecomp.encode import ArraySource, LatticeSettings, PaperSettings, Settings, encode
+from runtime_ops import EncodedTensor, WindingFormat, native, reference
+
+SIGMA = 0.02
+NUMPY_MOST_POINTS = 1 << 12  # comparing with more points than this takes minutes
+
+
+@dataclass(frozen=True)
+class Case:
+    """Settings to time, and their name."""
+
+    name: str
+    settings: Settings
+
+
+CASES = [
+    Case("paper, U 225", PaperSettings(points=(225,))),
+    Case("paper, U 1600", PaperSettings(points=(1600,))),
+    Case("lattice, D 2, U 256", LatticeSettings(bits=4, dim=2)),
+    Case("lattice, D 2, U 1600", LatticeSettings(points=1600, dim=2)),
+    Case("lattice, D 2, U 256, uniform", LatticeSettings(bits=4, dim=2, companded=False)),
+    Case("lattice, D 4, U 4096 (3 bits)", LatticeSettings(bits=3)),
+    Case("lattice, D 4, U 65536 (4 bits)", LatticeSettings(bits=4)),
+]
+
+
+def median_seconds(work: Callable[[], object], repeats: int) -> float:
+    """Median time of `repeats` runs after a first one that is not counted."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def numpy_encode(tensor: EncodedTensor, weights: NDArray[np.float32]) -> object:
+    """Indices by comparing with every point: |p|**2 - 2 w.p, as one matrix product a chunk."""
+    fmt = tensor.format
+    assert isinstance(fmt, WindingFormat)
+    params = tensor.parts["params"].astype(np.float32)
+    every = np.arange(fmt.codes, dtype=np.uint32)
+    points = reference.decode_f32_wd(fmt, every, params, np.ones(1, np.float32))
+    norms = np.square(points).sum(1)
+    chunks = np.array_split(weights.reshape(-1, fmt.dim), max(1, weights.size // (1 << 13)))
+    return [np.argmin(norms - 2 * chunk @ points.T, axis=1) for chunk in chunks]
+
+
+def case_rows(case: Case, weights: NDArray[np.float32], repeats: int) -> list[Row]:
+    """Encode and decode rows of one case."""
+    tensor = encode(ArraySource(weights), case.settings)
+    fmt = tensor.format
+    assert isinstance(fmt, WindingFormat)
+    few = np.ascontiguousarray(weights[: max(1, weights.shape[0] // 64)])
+    numpy_rate = None
+    if fmt.points <= NUMPY_MOST_POINTS:
+        numpy_rate = few.size / median_seconds(lambda: numpy_encode(tensor, few), 3)
+    seconds = median_seconds(lambda: encode(ArraySource(weights), case.settings), repeats)
+    cores = os.cpu_count() or 1
+    rows: list[Row] = []
+
+    def add(what: str, how: str, threads: int, rate: float, peer: float | None) -> None:
+        rows.append(
+            {
+                "codec": "winding",
+                "settings": case.name,
+                "what": what,
+                "how": how,
+                "weights_per_second": rate,
+                "threads": threads,
+                "peer_ratio": None if peer is None else rate / peer,
+            }
+        )
+
+    add("encode", "c", cores, weights.size / seconds, numpy_rate)
+    if numpy_rate is not None:
+        add("encode", "numpy", cores, numpy_rate, None)
+    numpy_rate = weights.size / median_seconds(lambda: reference.decode(tensor), 3)
+    for isa in native.instruction_sets():
+        seconds = median_seconds(lambda isa=isa: native.decode(tensor, isa), repeats)
+        add("decode", isa, 1, weights.size / seconds, numpy_rate)
+    add("decode", "numpy", 1, numpy_rate, None)
+    return rows
+
+
+def main() -> None:
+    """Prints the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--quick", action="store_true", help="2 M weights instead of 16 M, 3 runs")
+    arguments = parser.parse_args()
+    rows_of_weights = 512 if arguments.quick else 4096
+    rng = np.random.default_rng(20261122)
+    weights = rng.normal(0, SIGMA, (rows_of_weights, 4096)).astype(np.float32)
+    rows: list[Row] = []
+    for case in CASES:
+        note(case.name)
+        rows += case_rows(case, weights, 3 if arguments.quick else 5)
+    print_rows(rows, arguments.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Mean square error on unit Gaussian weights per codec and settings: how close to the limit.
+
+`bpw` counts everything stored; `index_bpw` leaves out scales and per-tensor parameters. The limit
+is 4**-index_bpw, the scalar optimum Lloyd and Max's quantiser at whole bits. Example:
+`python benchmarks/rate_distortion.py --json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import secrets
+from statistics import NormalDist
+
+import integers
+import numpy as np
+from numpy.typing import NDArray
+from rows import Row, note, print_rows
+
+from edgecomp.encode import ArraySource, LatticeSettings, PaperSettings, Settings, encode
+from runtime_ops import WindingFormat, native
+
+PAPER_SIGMA = 0.02  # the published box of 0.1 is 5 standard deviations of these weights
+
+LATTICES = [
+    ("lattice, D 2, golden, uniform, group 128", 2, "golden", False),
+    ("lattice, D 2, Korobov, companded, group 128", 2, "korobov", True),
+    ("lattice, D 4, Korobov, uniform, group 128", 4, "korobov", False),
+    ("lattice, D 4, Korobov, companded, group 128", 4, "korobov", True),
+]
+ONE_SCALE = 1 << 16  # a group so large that its scale costs nothing
+
+
+def lattice_cases(bits: int) -> list[tuple[str, Settings, float]]:
+    """Name, settings and standard deviation of every lattice row at that many bits."""
+    cases: list[tuple[str, Settings, float]] = []
+    for name, dim, generator, companded in LATTICES:
+        settings = LatticeSettings(bits, dim, generator=generator, companded=companded)
+        cases.append((name, settings, 1.0))
+    for dim in (2, 4):
+        settings = LatticeSettings(bits, dim, group=ONE_SCALE)
+        cases.append((f"lattice, D {dim}, Korobov, companded, one scale", settings, 1.0))
+    return cases
+
+
+def winding_row(name: str, settings: Settings, weights: NDArray[np.float32]) -> Row:
+    """The row of an encoder; weights are scaled back to unit variance for the error."""
+    tensor = encode(ArraySource(weights), settings)
+    assert isinstance(tensor.format, WindingFormat)
+    error = np.square(native.decode(tensor).astype(np.float64) - weights).mean()
+    return {
+        "codec": "winding",
+        "settings": name,
+        "index_bpw": tensor.format.index_bpw,
+        "bpw": 8 * tensor.n_bytes / weights.size,
+        "mse": float(error / np.square(weights.astype(np.float64)).mean()),
+        "limit": 4.0**-tensor.format.index_bpw,
+        "scalar_optimum": lloyd_max(round(2**tensor.format.index_bpw)),
+    }
+
+
+def integer_row(bits: int, weights: NDArray[np.float32]) -> Row:
+    """The baseline's row."""
+    quantized = integers.quantize(weights, bits)
+    error = np.square(integers.dequantize(quantized).astype(np.float64) - weights).mean()
+    return {
+        "codec": "integers",
+        "settings": "round to nearest, group 128",
+        "index_bpw": float(bits),
+        "bpw": 8 * quantized.n_bytes / weights.size,
+        "mse": float(error / np.square(weights.astype(np.float64)).mean()),
+        "limit": 4.0**-bits,
+        "scalar_optimum": lloyd_max(2**bits),
+    }
+
+
+def lloyd_max(levels: int) -> float:
+    """Mean square error of the best scalar quantiser of a unit Gaussian (Lloyd's iteration)."""
+    normal = NormalDist()
+    points = [normal.inv_cdf((i + 0.5) / levels) for i in range(levels)]
+    for _ in range(2000):
+        edges = [
+            -math.inf,
+            *((a + b) / 2 for a, b in itertools.pairwise(points)),
+            math.inf,
+        ]
+        pdf = [0.0 if math.isinf(e) else normal.pdf(e) for e in edges]
+        cdf = [normal.cdf(e) for e in edges]
+        masses = [b - a for a, b in itertools.pairwise(cdf)]
+        moved = [(pdf[i] - pdf[i + 1]) / masses[i] for i in range(levels)]
+        done = max(abs(a - b) for a, b in zip(points, moved, strict=True)) < 1e-7
+        points = moved
+        if done:
+            break
+    return 1.0 - sum(m * p * p for m, p in zip(masses, points, strict=True))
+
+
+def main() -> None:
+    """Prints the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--quick", action="store_true", help="65,536 samples instead of 1,048,576")
+    parser.add_argument("--seed", type=int, help="of the samples; a fresh one by default")
+    arguments = parser.parse_args()
+    seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
+    samples = 1 << (16 if arguments.quick else 20)
+    gaussian = np.random.default_rng(seed).standard_normal(samples).astype(np.float32)
+    weights = gaussian.reshape(256, -1)
+
+    rows: list[Row] = []
+    for bits in (2, 3, 4, 5, 6):
+        note(f"{bits} bits")
+        rows += [winding_row(name, s, weights) for name, s, _ in lattice_cases(bits)]
+        rows.append(integer_row(bits, weights))
+    for points in (225, 1600):
+        name = f"paper, U {points}, box 0.1, sigma {PAPER_SIGMA}"
+        paper = PaperSettings(points=(points,), raw_error=None)
+        rows.append(winding_row(name, paper, weights * np.float32(PAPER_SIGMA)))
+    print_rows([{**row, "samples": samples, "seed": seed} for row in rows], arguments.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -25,6 +25,7 @@ from exporters.gguf.spec import (
     FORMAT_KEYS,
     FORMAT_VERSION,
     MAX_FORMATS,
+    MAX_TABLE_ENTRIES,
     MAX_TENSORS,
     MODEL_PREFIX,
     PAYLOAD_TYPES,
@@ -162,7 +163,12 @@ def _check_format_keys(entries: Mapping[str, Entry]) -> Iterator[str]:
 def read_formats(metadata: Mapping[str, Any], payloads: Payloads) -> tuple[Format, ...]:
     """The formats of the file, tables included; the keys were checked."""
     formats = []
-    for i in range(metadata["edgecomp.format.count"]):
+    prefixes = [f"edgecomp.format.{i}." for i in range(metadata["edgecomp.format.count"])]
+    tables = [p for p in prefixes if metadata.get(f"{p}companded")]
+    n_entries = sum(metadata[f"{p}levels"] for p in tables)
+    if n_entries > MAX_TABLE_ENTRIES:
+        raise ContainerError(f"tables: {n_entries} entries, expected at most {MAX_TABLE_ENTRIES}")
+    for i in range(len(prefixes)):
         try:
             formats.append(_read_format(metadata, i, payloads))
         except FormatError as error:

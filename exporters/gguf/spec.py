@@ -20,12 +20,13 @@ TOKENIZER_PREFIX = "tokenizer."
 
 ALIGNMENT = 32
 HEADER_BYTES = 24
-MAX_HEADER_BYTES = 1 << 27  # all that comes before the tensor data
-MAX_KEYS = 32768
+MAX_HEADER_BYTES = 1 << 26  # all that comes before the tensor data
+MAX_KEYS = 8192
 MAX_KEY_BYTES = 255
 MAX_STRING_BYTES = 1 << 24
 MAX_ARRAY = 1 << 20
-MAX_FORMATS = 1024
+MAX_FORMATS = 256
+MAX_TABLE_ENTRIES = 1 << 20  # of all formats together
 MAX_TENSORS = 32768
 MAX_PARTS = 3
 MAX_NAME_BYTES = 255

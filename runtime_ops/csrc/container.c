@@ -7,8 +7,8 @@
 #define MAX_INFOS (EC_CONTAINER_MAX_FORMATS + EC_CONTAINER_MAX_PARTS * EC_CONTAINER_MAX_TENSORS)
 #define MAX_TENSOR_NAME_BYTES 255
 
-/* What is known half-way. 4 KiB of it lies on the stack: where the first key of each format starts
- * (0: not seen), so that time stays linear whatever format each tensor has. */
+/* What is known half-way. format_start says where the first key of each format lies (0: not seen),
+ * so that time stays linear whatever format each tensor has; it takes 1 KiB of the stack. */
 typedef struct opening {
     ec_container *container;
     ec_tensor_keys keys;
@@ -44,7 +44,7 @@ static ec_status check_pairs(const ec_container *c) {
 
 static ec_status take_formats(opening *o, ec_pairs *pairs) {
     ec_container *c = o->container;
-    uint32_t seen = 0, i;
+    uint32_t seen = 0, table_entries = 0, i;
     ec_status status = ec_pairs_peek(pairs);
     while (status == EC_OK && (i = ec_format_index(pairs->pair.key)) != EC_NOT_A_FORMAT) {
         ec_format format;
@@ -52,9 +52,12 @@ static ec_status take_formats(opening *o, ec_pairs *pairs) {
         o->format_start[i] = (uint32_t)pairs->start;
         seen++;
         status = ec_format_take(pairs, i, &format);
-        if (status == EC_OK) status = ec_pairs_peek(pairs);
+        if (status != EC_OK) return status;
+        if (format.companded) table_entries += format.winding.levels;
+        status = ec_pairs_peek(pairs);
     }
     ec_gguf_value count;
+    if (table_entries > EC_CONTAINER_MAX_TABLE_ENTRIES) return EC_BAD_FORMAT;
     if (status == EC_OK) status = ec_pairs_take(pairs, "edgecomp.format.", "count", EC_GGUF_U32, &count);
     if (status != EC_OK) return status;
     c->n_formats = ec_load_u32(count.bytes.data);

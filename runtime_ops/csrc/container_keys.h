@@ -4,7 +4,8 @@
 
 #include "gguf.h"
 
-#define EC_CONTAINER_MAX_FORMATS 1024
+#define EC_CONTAINER_MAX_FORMATS 256
+#define EC_CONTAINER_MAX_TABLE_ENTRIES (UINT32_C(1) << 20) /* of all formats together */
 #define EC_CONTAINER_MAX_TENSORS 32768
 #define EC_CONTAINER_MAX_PARTS 3
 #define EC_NOT_A_FORMAT UINT32_MAX

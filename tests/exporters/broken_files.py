@@ -16,6 +16,7 @@ from tests.exporters.changes import (
     double_architecture,
     double_key,
     fill_head,
+    many_tables,
     put,
     put_data,
     put_element,
@@ -158,7 +159,7 @@ KEYS = (
     Broken("no formats", put("edgecomp.format.count", value(U32, 0)), "count: 0", METADATA),
     Broken("fewer formats", put("edgecomp.format.count", value(U32, 4)), "not known", METADATA),
     Broken("more formats", put("edgecomp.format.count", value(U32, 6)), "missing", METADATA),
-    Broken("many formats", put("edgecomp.format.count", value(U32, 1 << 31)), "1..1024", METADATA),
+    Broken("many formats", put("edgecomp.format.count", value(U32, 1 << 31)), "1..256", METADATA),
 )  # fmt: skip
 
 FORMATS = (
@@ -179,6 +180,7 @@ FORMATS = (
            put_info(0, "dims", [15]),
                 put_data("format.1.table", 30, b"\x00\x00")),
            "levels is 15, expected a power of two", FORMAT),
+    Broken("many large tables", many_tables, "tables: 1114128 entries", FORMAT),
     Broken("descending table", put_data("format.1.table", 4, struct.pack("<h", -32768)),
            "ascending",
            FORMAT),

@@ -5,7 +5,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from tests.exporters.gguf_bytes import ARRAY, STRING, GGUFBytes, array, elements, strings
+from tests.exporters.gguf_bytes import (
+    ARRAY,
+    STRING,
+    U32,
+    GGUFBytes,
+    array,
+    elements,
+    strings,
+    value,
+)
 
 Change = Callable[[GGUFBytes], None]
 
@@ -128,6 +137,17 @@ def fill_head(file: GGUFBytes) -> None:
     file.head_padding = b""
     used = len(file.build()) - len(file.data)
     file.head_padding = b"\x01" * (size - used)
+
+
+def many_tables(file: GGUFBytes) -> None:
+    """Adds seventeen formats with the largest table, without the tables themselves."""
+    for i in range(5, 22):
+        for key, raw in [*file.pairs.items()]:
+            if key.startswith(b"edgecomp.format.1."):
+                file.pairs[key.replace(b".1.", b".%d." % i)] = raw
+        file.pairs[b"edgecomp.format.%d.levels" % i] = value(U32, 1 << 16)
+    file.pairs[b"edgecomp.format.count"] = value(U32, 22)
+    file.sort()
 
 
 def array_head(gguf_type: int, count: int) -> bytes:

@@ -84,7 +84,8 @@ def test_readers_agree_on_ten_thousand_mutants(harness: list[str], tmp_path: Pat
     found = statuses(harness, (file for file, _ in mutants), tmp_path)
     decisions = zip(mutants, found, strict=True)
     differing = [
-        (i, status) for i, ((_, accepted), status) in enumerate(decisions)
+        (i, status)
+        for i, ((_, accepted), status) in enumerate(decisions)
         if accepted != (status == 0)
     ]
     assert differing == []

@@ -1,0 +1,102 @@
+"""docs/format.md, the Python reader and the C reader state the same keys and limits."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from exporters.gguf import spec
+from exporters.gguf.spec import DIMS_KEY, DIMS_KIND, FILE_KEYS, FORMAT_KEYS, GGUFType, Kind
+from runtime_ops import formats
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "format.md").read_text()
+C_HEADERS = "".join(
+    (ROOT / "runtime_ops" / "csrc" / name).read_text()
+    for name in ("edgecomp.h", "gguf.h", "container_keys.h", "container.c")
+)
+LIMITS = {
+    "bytes before D": spec.MAX_HEADER_BYTES,
+    "keys": spec.MAX_KEYS,
+    "bytes of a key": spec.MAX_KEY_BYTES,
+    "bytes of a string": spec.MAX_STRING_BYTES,
+    "elements of an array": spec.MAX_ARRAY,
+    "formats": spec.MAX_FORMATS,
+    "table entries of all formats": spec.MAX_TABLE_ENTRIES,
+    "tensors": spec.MAX_TENSORS,
+    "bytes of a tensor's name": spec.MAX_NAME_BYTES,
+    "sides": formats.MAX_DIMS,
+    "weights of a tensor": formats.MAX_WEIGHTS,
+}
+C_LIMITS = {
+    "EC_GGUF_MAX_HEADER": spec.MAX_HEADER_BYTES,
+    "EC_GGUF_MAX_KEYS": spec.MAX_KEYS,
+    "EC_GGUF_MAX_KEY_BYTES": spec.MAX_KEY_BYTES,
+    "EC_GGUF_MAX_STRING_BYTES": spec.MAX_STRING_BYTES,
+    "EC_GGUF_MAX_ARRAY": spec.MAX_ARRAY,
+    "EC_GGUF_MAX_NAME_BYTES": spec.MAX_PAYLOAD_NAME_BYTES,
+    "EC_GGUF_HEADER_BYTES": spec.HEADER_BYTES,
+    "EC_GGUF_ALIGNMENT": spec.ALIGNMENT,
+    "EC_CONTAINER_MAX_FORMATS": spec.MAX_FORMATS,
+    "EC_CONTAINER_MAX_TABLE_ENTRIES": spec.MAX_TABLE_ENTRIES,
+    "EC_CONTAINER_MAX_TENSORS": spec.MAX_TENSORS,
+    "EC_CONTAINER_MAX_PARTS": spec.MAX_PARTS,
+    "MAX_TENSOR_NAME_BYTES": spec.MAX_NAME_BYTES,
+    "EC_MAX_DIMS": formats.MAX_DIMS,
+}
+
+
+def section(title: str) -> list[list[str]]:
+    """The cells of the table rows under a heading."""
+    body = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE, flags=re.M | re.S)
+    assert body is not None, title
+    rows = [row for row in body[1].split("\n") if row.startswith("|") and "---" not in row]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def number(text: str) -> int:
+    """A plain number or a power of two, as the page and the headers write them."""
+    match = re.fullmatch(r"(\d+)|2\^(\d+)|\(?UINT\d+_C\(1\) << (\d+)\)?", text)
+    assert match is not None, text
+    return int(match[1]) if match[1] else 1 << int(match[2] or match[3])
+
+
+def kind_text(kind: Kind) -> str:
+    outer, element = kind
+    return outer.name.lower() if element is None else f"array of {element.name.lower()}"
+
+
+def test_limits_of_the_page() -> None:
+    assert {row[0]: number(row[1]) for row in section("Limits")[1:]} == LIMITS
+
+
+def test_limits_of_the_c_reader() -> None:
+    defines = dict(re.findall(r"^#define (\w+) ([^/\n]*?) *(?:/\*.*)?$", C_HEADERS, flags=re.M))
+    assert {name: number(defines[name]) for name in C_LIMITS} == C_LIMITS
+
+
+def test_keys_of_the_page() -> None:
+    free = ("edgecomp.model.", "edgecomp.format.<i>", "tokenizer.", "general.alignment")
+    rows = {row[0].strip("`"): re.sub(r", T$", "", row[1]) for row in section("Keys")[1:]}
+    stated = {key: kind for key, kind in rows.items() if not key.startswith(free)}
+    keys = {**FILE_KEYS, DIMS_KEY: DIMS_KIND}
+    assert stated == {key: kind_text(kind) for key, kind in keys.items()}
+
+
+def test_formats_of_the_page() -> None:
+    stated: dict[str, dict[str, str]] = {}
+    for codec, key, kind, _ in section("Formats")[1:]:
+        if codec:
+            keys = stated.setdefault(codec.strip("`"), {})
+        keys[key.strip("`")] = re.sub(r", `dim`$", "", kind)
+    assert stated == {
+        codec: {key: kind_text(kind) for key, kind in keys.items()}
+        for codec, keys in FORMAT_KEYS.items()
+    }
+
+
+def test_types_of_the_page() -> None:
+    listed = re.search(r"Types are GGUF's: (.*?)\. A bool", PAGE, flags=re.S)
+    assert listed is not None
+    names = {int(n): name for n, name in re.findall(r"(\d+) (\w+)", listed[1])}
+    assert names == {int(t): t.name.lower() for t in GGUFType}

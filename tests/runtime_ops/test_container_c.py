@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from exporters.gguf import Container, ContainerError
+from runtime_ops import native, reference
 from tests.exporters.broken_files import BROKEN_FILES, GOLDEN, TRUNCATED, truncations
 from tests.exporters.mutations import mutants
 
@@ -92,3 +93,20 @@ def test_readers_agree_on_ten_thousand_mutants(harness: list[str], tmp_path: Pat
     assert len(found) == 10_000
     assert set(found) == set(range(7)), "the mutants must reach every kind of failure"
     assert 500 < found.count(0) < 5000, "and leave enough files that are used"
+
+
+def test_bindings_read_what_python_reads() -> None:
+    """Names, shapes, strings, and the weights that the reference decodes."""
+    file = GOLDEN.read_bytes()
+    ours, container = Container(file), native.NativeContainer(file)
+    assert container.names == tuple(tensor.name for tensor in ours.tensors)
+    assert container.string("edgecomp.settings") == ours.settings
+    for key in ("edgecomp.format_version", "edgecomp.none", "zzz"):
+        with pytest.raises(KeyError):
+            container.string(key)
+    for tensor in ours.tensors:
+        assert container.shape(tensor.name) == tensor.shape
+        decoded = container.decode(tensor.name)
+        assert decoded.tobytes() == reference.decode(ours.read(tensor.name)).tobytes()
+    with pytest.raises(native.NativeError, match="not a GGUF file"):
+        native.NativeContainer(b"GGML" + file[4:])

@@ -24,7 +24,7 @@ COMPARE_BYTES = 1 << 22
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened model: `config` is config.json, `tensors` all weight tensors, layers.2 before 10.
+    """An opened model: `config` is config.json, `tensors` all weight tensors by name.
 
     `notes` says what was left out on purpose. Weights are read piece by piece through `source`.
     """
@@ -94,7 +94,7 @@ def open_folder(folder: Path, name: str) -> Checkpoint:
         folder=folder,
         config=config,
         tokenizer=tokenizer if tokenizer.is_file() else None,
-        tensors=tuple(sorted(entries, key=lambda entry: natural_key(entry.name))),
+        tensors=tuple(sorted(entries, key=lambda entry: entry.name)),
         notes=(*notes, *tied_notes),
     )
 
@@ -217,11 +217,6 @@ def same_bytes(a: TensorEntry, b: TensorEntry) -> bool:
             if file_a.read(count) != file_b.read(count):
                 return False
     return True
-
-
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """A sort key that puts layers.2 before layers.10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def read_json(path: Path, hint: str) -> dict[str, object]:

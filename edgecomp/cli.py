@@ -36,10 +36,11 @@ from exporters.gguf import ContainerError
 
 __all__ = ["app", "main"]
 
+INTERRUPTED = 130  # what typer makes of Ctrl-C
 EXTRAS = ("huggingface_hub", "safetensors", "tokenizers", "torch", "transformers")
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, rich_markup_mode=None,
+    add_completion=False, rich_markup_mode=None,
     help="Compress a model's weights for a device, and judge what that cost.",
 )  # fmt: skip
 
@@ -48,6 +49,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 @app.callback(invoke_without_command=True)
 def common(
+    context: typer.Context,
     show_version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
     ] = False,
@@ -58,6 +60,8 @@ def common(
     if show_version:
         print(f"edgecomp {version('edgecomp')}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise UsageError("no command is given", "edgecomp --help lists the commands")
 
 
 @app.command()
@@ -88,11 +92,11 @@ def compress(
 ) -> None:
     """Compress MODEL into a container. A run that was killed goes on when started again.
 
+    \b
     Examples:
-
       edgecomp compress ./bookworm --preset lattice --bits 4 -o bookworm.gguf
-
-      edgecomp compress ./bookworm --preset paper --points 1600 --box 0.1 --classes 3 -o paper.gguf
+      edgecomp compress ./bookworm --preset paper --points 1600 -o paper.gguf
+      edgecomp compress HuggingFaceTB/SmolLM2-135M --bits 5 -o smollm.gguf
     """
     del codec  # one so far: typer checks the name
     options = SettingsOptions(bits, points, box, classes, group, dim)
@@ -113,8 +117,8 @@ def inspect(
 ) -> None:
     """Show a container's tensors, codecs, bits per weight, error bounds and checksums.
 
+    \b
     Example:
-
       edgecomp inspect bookworm.gguf --verify
     """
     found = pipeline.inspect(file, verify)
@@ -140,8 +144,8 @@ def evaluate(
 ) -> None:
     """Judge a container: perplexity, KL divergence and top-1 agreement with the original.
 
+    \b
     Example:
-
       edgecomp eval bookworm.gguf --against ./bookworm --text valid.txt --windows 64
     """
     with show_progress() as progress:
@@ -168,8 +172,8 @@ def demo(
 ) -> None:
     """Compress the model that ships with edgecomp, judge it, and let it write.
 
+    \b
     Example:
-
       edgecomp demo -o bookworm.gguf
     """
     with show_progress() as progress:
@@ -182,19 +186,18 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        code = app(arguments, prog_name="edgecomp", standalone_mode=False)
+        code = app(arguments, prog_name="edgecomp", standalone_mode=False) or 0
         sys.stdout.flush()
-        sys.exit(code or 0)
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader has gone; typer exits with 1 too when it sees that first
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except (KeyboardInterrupt, typer.Abort):
-        fail("interrupted", "compress keeps finished tensors: start it again to go on")
-        sys.exit(130)
+        sys.exit(1)
     except Exception as error:
         if debug:
             traceback.print_exc()
         sys.exit(report_error(error))
+    if code == INTERRUPTED:
+        fail("interrupted", "compress keeps finished tensors: start it again to go on")
+    sys.exit(code)
 
 
 def report_error(error: Exception) -> int:
@@ -218,7 +221,9 @@ def report_error(error: Exception) -> int:
             message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
             hint = "check the path and its permissions"
         case typer.TyperException():
-            message, hint, code = error.format_message(), "edgecomp --help lists the options", 2
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "edgecomp"
+            message, hint, code = error.format_message(), f"{command} --help", 2
         case _:
             raise error
     fail(message, hint)

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -70,6 +70,7 @@ def compress_checkpoint(
     finite; nothing is left at `out` then that was not there before.
     """
     check_output(out, checkpoint)
+    out = out.resolve()  # a link stays, the file behind it is replaced
     job = Job(checkpoint, settings, out, progress, note)
     try:
         with open_work_folder(out, job_text(checkpoint, settings)) as folder:
@@ -81,6 +82,11 @@ def compress_checkpoint(
             return run(job, folder)
     except WorkFolderBusyError as error:
         raise CompressError(str(error), "wait for it, or give another output") from error
+    except ContainerError as error:
+        raise CompressError(
+            f"{checkpoint.name} does not fit into a container: {error}",
+            "docs/format.md lists the limits of names and sizes",
+        ) from error
     except OSError as error:
         kept = len(list(work_folder_path(out).glob("*.gguf")))
         raise CompressError(
@@ -159,19 +165,18 @@ def encode_tensors(job: Job, folder: WorkFolder) -> tuple[int, int, float]:
 
 
 def write(job: Job, folder: WorkFolder) -> None:
-    """Writes the container from the finished tensors."""
+    """Writes the container from the finished tensors, in the work folder, and moves it to its place.
+
+    So whatever is left by a run that was killed here lies in the work folder too.
+    """
     n_tensors = len(job.checkpoint.tensors)
 
     def show(done_bytes: int, all_bytes: int) -> None:
         job.progress(Step("write", "", n_tensors, n_tensors, done_bytes, all_bytes))
 
-    try:
-        write_container(bundle_of(job, folder), job.out, show)
-    except ContainerError as error:
-        raise CompressError(
-            f"{job.checkpoint.name} does not fit into a container: {error}",
-            "docs/format.md lists the limits of names and sizes",
-        ) from error
+    complete = folder.path / "complete"
+    write_container(bundle_of(job, folder), complete, show)
+    os.replace(complete, job.out)
 
 
 def bundle_of(job: Job, folder: WorkFolder) -> ModelBundle:
@@ -199,8 +204,12 @@ def bundle_of(job: Job, folder: WorkFolder) -> ModelBundle:
 
 def settings_text(settings: Settings) -> str:
     """The settings as JSON with sorted keys: codec, preset and the preset's fields."""
-    names = {"codec": settings.codec, "preset": settings.preset}
-    return json.dumps(names | asdict(settings), sort_keys=True)
+    values: dict[str, object] = {"codec": settings.codec, "preset": settings.preset}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        is_float = "float" in str(field.type) and value is not None
+        values[field.name] = float(value) if is_float else value  # bits=4 and bits=4.0 are the same
+    return json.dumps(values, sort_keys=True)
 
 
 def job_text(checkpoint: Checkpoint, settings: Settings) -> str:

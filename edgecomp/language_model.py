@@ -49,7 +49,8 @@ def load_original(folder: Path) -> LanguageModel:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    quiet: Any = logging.disable_progress_bar  # transformers leaves it without types
+    quiet()
     try:
         network = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True

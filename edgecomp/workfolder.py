@@ -100,8 +100,9 @@ def claim(path: Path, job: str) -> bool:
     """Makes the folder this job's; True when another job's tensors had to be removed."""
     job_file = path / "job.json"
     if job_file.is_file() and job_file.read_text() == job:
-        for leftover in path.glob("*.tmp*"):
-            leftover.unlink()
+        for leftover in path.iterdir():
+            if leftover != job_file and leftover.suffix != ".gguf":
+                leftover.unlink()
         return False
     stale = any(path.glob("*.gguf"))
     for file in path.iterdir():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecomp.checkpoint import CheckpointError, natural_key, open_checkpoint
+from edgecomp.checkpoint import CheckpointError, open_checkpoint
 from edgecomp.hub import is_hub_id
 
 
@@ -73,12 +73,6 @@ def test_shards_hold_the_same_model_as_one_file(tmp_path, model_writer, tensors)
     assert len(sharded.shards) == 3
     one, three = read_all(single.folder), read_all(sharded.folder)
     assert all(np.array_equal(one[name], three[name]) for name in one)
-
-
-def test_tensors_are_in_natural_order() -> None:
-    names = ["layers.10.w", "layers.2.w", "embed.w", "layers.2.a", "2", "w"]
-    expected = ["2", "embed.w", "layers.2.a", "layers.2.w", "layers.10.w", "w"]
-    assert sorted(names, key=natural_key) == expected
 
 
 def test_identical_tied_head_is_left_out(tmp_path, model_writer, tensors) -> None:

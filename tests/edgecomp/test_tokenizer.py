@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from edgecomp.demo import shipped_text
 from edgecomp.tokenizer import LLAMA3, TokenizerError, TokenType, tokenizer_keys
 
-TEXT = "The quick brown fox. \u00c9t\u00e9, na\u00efve caf\u00e9!  Two  spaces\nand lines 1234 \U0001f600 don't"
+TEXT = (
+    "The quick brown fox. \u00c9t\u00e9, na\u00efve caf\u00e9!  Two  spaces\n"
+    "and lines 1234 \U0001f600 don't"
+)
 
 
 def keys_of(folder: Path, tokenizer: Tokenizer, **config: Any) -> dict[str, Any]:
@@ -99,8 +103,8 @@ def by_scores(keys: dict[str, Any], text: str) -> list[str]:
     scores = dict(zip(keys["tokens"], keys["scores"], strict=True))
     parts = list(("\u2581" + text).replace(" ", "\u2581"))
     while True:
-        joined = [(scores[a + b], -i) for i, (a, b) in enumerate(zip(parts, parts[1:], strict=False))
-                  if a + b in scores]  # fmt: skip
+        pairs = [a + b for a, b in pairwise(parts)]
+        joined = [(scores[pair], -i) for i, pair in enumerate(pairs) if pair in scores]
         if not joined:
             return parts
         i = -max(joined)[1]
@@ -108,7 +112,8 @@ def by_scores(keys: dict[str, Any], text: str) -> list[str]:
 
 
 def test_unigram_keeps_its_scores(tmp_path: Path) -> None:
-    tokenizer = Tokenizer(models.Unigram([("<unk>", 0.0), ("\u2581a", -1.5), ("b", -2.0)], unk_id=0))
+    pieces = [("<unk>", 0.0), ("\u2581a", -1.5), ("b", -2.0)]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
     keys = keys_of(tmp_path, tokenizer, vocab_size=4)
     assert keys["model"] == "t5"

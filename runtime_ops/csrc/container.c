@@ -3,6 +3,7 @@
 #include "container_parts.h"
 
 #include "kernels.h"
+#include "tensor.h"
 
 #define MAX_INFOS (EC_CONTAINER_MAX_FORMATS + EC_CONTAINER_MAX_PARTS * EC_CONTAINER_MAX_TENSORS)
 #define MAX_TENSOR_NAME_BYTES 255
@@ -107,7 +108,7 @@ static ec_status take_keys(opening *o) {
     if (status == EC_OK) status = ec_pairs_take(&pairs, "edgecomp.", "settings", EC_GGUF_STRING, &value);
     if (status == EC_OK) status = ec_pairs_peek(&pairs);
     if (status != EC_OK) return status;
-    c->kv_offset = pairs.start;
+    c->tensor_keys_offset = pairs.start;
     status = ec_tensor_keys_take(&pairs, &o->keys);
     if (status == EC_OK) {
         status = ec_pairs_take(&pairs, "edgecomp.tensor.", "names", EC_GGUF_ARRAY_OF(EC_GGUF_STRING), &o->names);
@@ -191,7 +192,7 @@ static ec_status check_tables(opening *o) {
         format.winding.table = c->file.data + c->data_offset + o->data_end;
         ec_table_name(name, i);
         status = check_payload(o, name, &table);
-        if (status == EC_OK) status = ec_format_check(&format.winding);
+        if (status == EC_OK) status = ec_winding_check(&format.winding);
         if (status != EC_OK) return status;
     }
     return EC_OK;

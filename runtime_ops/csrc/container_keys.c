@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "kernels.h"
+#include "tensor.h"
 
 ec_pairs ec_pairs_from(const ec_container *container, uint64_t start, uint64_t left) {
     ec_pairs pairs;
@@ -118,7 +119,7 @@ static ec_status take_winding(ec_pairs *pairs, const char *prefix, ec_format *fo
         w->generator[d] = ec_load_u32(v[GENERATOR].bytes.data + 4 * d);
         w->shift[d] = ec_load_u32(v[SHIFT].bytes.data + 4 * d);
     }
-    return ec_format_check(w);
+    return ec_winding_check(w);
 }
 
 ec_status ec_format_take(ec_pairs *pairs, uint32_t i, ec_format *format) {
@@ -149,13 +150,4 @@ ec_status ec_tensor_keys_take(ec_pairs *pairs, ec_tensor_keys *keys) {
     }
     if (status != EC_OK) return status;
     return ec_pairs_take(pairs, prefix, "n_dims", EC_GGUF_ARRAY_OF(EC_GGUF_U32), &keys->n_dims);
-}
-
-/* Parameters alone: ec_tensor_check looks at them first, then finds that there are no codes. */
-ec_status ec_format_check(const ec_winding *winding) {
-    ec_tensor probe;
-    memset(&probe, 0, sizeof probe);
-    probe.codec = EC_CODEC_WINDING;
-    probe.winding = *winding;
-    return ec_tensor_check(&probe) == EC_BAD_FORMAT ? EC_BAD_FORMAT : EC_OK;
 }

@@ -51,9 +51,6 @@ uint32_t ec_format_index(ec_slice key);
 /* Takes the keys of a format, the first of which is at hand; checks its parameters. */
 ec_status ec_format_take(ec_pairs *pairs, uint32_t i, ec_format *format);
 
-/* EC_BAD_FORMAT unless the winding's parameters, and its table if it has one, keep to the limits. */
-ec_status ec_format_check(const ec_winding *winding);
-
 /* Takes the keys edgecomp.tensor.* up to n_dims. */
 ec_status ec_tensor_keys_take(ec_pairs *pairs, ec_tensor_keys *keys);
 

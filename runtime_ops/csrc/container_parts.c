@@ -6,8 +6,6 @@
 #include "kernels.h"
 #include "tensor.h"
 
-#define MAX_WEIGHTS (UINT64_C(1) << 40)
-
 static ec_part part(const char *name, uint32_t type, uint64_t size, uint32_t element_bytes) {
     ec_part result = {name, type, size, size * element_bytes};
     return result;
@@ -15,7 +13,6 @@ static ec_part part(const char *name, uint32_t type, uint64_t size, uint32_t ele
 
 uint32_t ec_list_parts(const ec_format *format, uint64_t n_weights, ec_part parts[EC_CONTAINER_MAX_PARTS]) {
     const ec_winding *w = &format->winding;
-    uint64_t bytes;
     uint32_t n = 0;
     if (format->codec == EC_CODEC_RAW_F32) {
         parts[0] = part("raw", EC_GGUF_TENSOR_F32, n_weights, 4);
@@ -25,14 +22,7 @@ uint32_t ec_list_parts(const ec_format *format, uint64_t n_weights, ec_part part
         parts[0] = part("raw", EC_GGUF_TENSOR_F16, n_weights, 2);
         return 1;
     }
-    uint64_t n_indices = (n_weights + w->dim - 1) / w->dim;
-    if (w->radix_packed) {
-        uint32_t digits = ec_winding_digits(w);
-        bytes = (n_indices + digits - 1) / digits * 8;
-    } else {
-        bytes = (n_indices * ec_winding_index_bits(w) + 7) / 8;
-    }
-    parts[n++] = part("codes", EC_GGUF_TENSOR_I8, bytes, 1);
+    parts[n++] = part("codes", EC_GGUF_TENSOR_I8, ec_winding_codes_bytes(w, n_weights), 1);
     if (w->group != 0) parts[n++] = part("scales", EC_GGUF_TENSOR_I8, (n_weights + w->group - 1) / w->group, 1);
     parts[n++] = part("params", EC_GGUF_TENSOR_F32, w->dim + w->classes, 4);
     return n;
@@ -61,7 +51,7 @@ ec_status ec_tensor_shape(const ec_tensor_keys *keys, uint32_t i, uint64_t first
     if (tensor->n_dims > EC_MAX_DIMS) return EC_BAD_TENSOR;
     for (uint32_t d = 0; d < tensor->n_dims; d++) {
         uint64_t side = ec_load_u64(keys->dims.bytes.data + 8 * (size_t)(first_dim + d));
-        if (side == 0 || side > MAX_WEIGHTS / tensor->n_weights) return EC_BAD_TENSOR;
+        if (side == 0 || side > EC_MAX_WEIGHTS / tensor->n_weights) return EC_BAD_TENSOR;
         tensor->shape[d] = side;
         tensor->n_weights *= side;
     }
@@ -119,7 +109,7 @@ ec_status ec_container_tensor(const ec_container *c, uint32_t i, ec_tensor *tens
     ec_format format;
     uint64_t first_dim = 0;
     if (c == NULL || tensor == NULL || i >= c->n_tensors) return EC_BAD_ARGUMENT;
-    ec_pairs pairs = ec_pairs_from(c, c->kv_offset, c->n_kv);
+    ec_pairs pairs = ec_pairs_from(c, c->tensor_keys_offset, c->n_kv);
     ec_status status = ec_tensor_keys_take(&pairs, &keys);
     if (status != EC_OK) return status;
     for (uint32_t k = 0; k < i; k++) first_dim += ec_load_u32(keys.n_dims.bytes.data + 4 * (size_t)k);
@@ -135,7 +125,7 @@ ec_status ec_container_tensor(const ec_container *c, uint32_t i, ec_tensor *tens
  * (length of the key, key, two types, count), so that the array is not walked over to find its end. */
 static ec_status names_cursor(const ec_container *c, ec_cursor *cursor) {
     ec_tensor_keys keys;
-    ec_pairs pairs = ec_pairs_from(c, c->kv_offset, c->n_kv);
+    ec_pairs pairs = ec_pairs_from(c, c->tensor_keys_offset, c->n_kv);
     ec_status status = ec_tensor_keys_take(&pairs, &keys);
     *cursor = pairs.cursor;
     cursor->at += 8 + strlen("edgecomp.tensor.names") + 4 + 4 + 8;

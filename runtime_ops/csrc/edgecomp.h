@@ -103,7 +103,7 @@ typedef struct ec_slice { const uint8_t *data; uint64_t size; } ec_slice;
 typedef struct ec_container {
     ec_slice file;
     uint64_t n_kv, n_infos;
-    uint64_t kv_offset, infos_offset, data_offset;   /* in bytes from the start of the file */
+    uint64_t tensor_keys_offset, infos_offset, data_offset;   /* in bytes from the start of the file */
     uint32_t n_formats, n_tensors;
 } ec_container;
 

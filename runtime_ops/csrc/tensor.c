@@ -3,7 +3,6 @@
 
 #include "kernels.h"
 
-#define MAX_WEIGHTS (UINT64_C(1) << 40)
 #define MAX_POINTS (UINT32_C(1) << 24)
 #define MAX_LEVELS (UINT32_C(1) << 16)
 #define MAX_GROUP (UINT32_C(1) << 16)
@@ -47,6 +46,13 @@ uint32_t ec_winding_digits(const ec_winding *w) {
     return n;
 }
 
+uint64_t ec_winding_codes_bytes(const ec_winding *w, uint64_t n_weights) {
+    uint64_t n_indices = (n_weights + w->dim - 1) / w->dim;
+    if (!w->radix_packed) return (n_indices * ec_winding_index_bits(w) + 7) / 8;
+    uint32_t digits = ec_winding_digits(w);
+    return (n_indices + digits - 1) / digits * 8;
+}
+
 static int is_winding(const ec_winding *w) {
     if (w->dim < 1 || w->dim > EC_MAX_DIM || w->points < 2 || w->points > MAX_POINTS) return 0;
     for (uint32_t d = 0; d < w->dim; d++) {
@@ -63,6 +69,8 @@ static int is_winding(const ec_winding *w) {
     return 1;
 }
 
+ec_status ec_winding_check(const ec_winding *w) { return is_winding(w) ? EC_OK : EC_BAD_FORMAT; }
+
 static int is_scale(float value) { /* false for NaN */
     float magnitude = value < 0 ? -value : value;
     return magnitude == 0 || (magnitude >= MIN_SCALE && magnitude <= MAX_SCALE);
@@ -70,14 +78,7 @@ static int is_scale(float value) { /* false for NaN */
 
 static ec_status check_winding_parts(const ec_tensor *t) {
     const ec_winding *w = &t->winding;
-    uint64_t n_indices = (t->n_weights + w->dim - 1) / w->dim;
-    uint64_t codes_bytes;
-    if (w->radix_packed) {
-        uint32_t digits = ec_winding_digits(w);
-        codes_bytes = (n_indices + digits - 1) / digits * 8;
-    } else {
-        codes_bytes = (n_indices * ec_winding_index_bits(w) + 7) / 8;
-    }
+    uint64_t codes_bytes = ec_winding_codes_bytes(w, t->n_weights);
     uint64_t scales_bytes = w->group ? (t->n_weights + w->group - 1) / w->group : 0;
     uint64_t n_params = w->dim + w->classes;
     if (t->codes == NULL || t->codes_bytes != codes_bytes || t->scales_bytes != scales_bytes) return EC_BAD_TENSOR;
@@ -94,7 +95,7 @@ ec_status ec_tensor_check(ec_tensor *t) {
     if (t->n_dims > EC_MAX_DIMS) return EC_BAD_TENSOR;
     t->n_weights = 1;
     for (uint32_t i = 0; i < t->n_dims; i++) {
-        if (t->shape[i] == 0 || t->shape[i] > MAX_WEIGHTS / t->n_weights) return EC_BAD_TENSOR;
+        if (t->shape[i] == 0 || t->shape[i] > EC_MAX_WEIGHTS / t->n_weights) return EC_BAD_TENSOR;
         t->n_weights *= t->shape[i];
     }
     switch (t->codec) {

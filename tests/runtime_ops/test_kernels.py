@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime_ops import native
+from runtime_ops import kernels, native, reference
 from tests.runtime_ops import vectors
 
 CSRC = Path(__file__).parents[2] / "runtime_ops" / "csrc"
@@ -28,13 +28,6 @@ TARGETS = {
         {"scalar", "neon_armv7"},
     ),
 }
-
-
-def kernel_rows() -> list[tuple[str, str]]:
-    """The rows of kernels.inc: operation and instruction set."""
-    return re.findall(
-        r"^EC_KERNEL\((\w+), (\w+)\)$", (CSRC / "kernels.inc").read_text(), flags=re.M
-    )
 
 
 @pytest.fixture(scope="session")
@@ -76,11 +69,13 @@ def test_kernels_return_the_reference_bytes(target: str, vector_file: Path, tmp_
 def test_every_kernel_is_run_by_some_target() -> None:
     """A row of kernels.inc whose instruction set no target runs would go untested."""
     tested = set().union(*(target[3] for target in TARGETS.values())) | {"avx2"}
-    assert {isa for _, isa in kernel_rows()} == tested
-    by_operation = {op: [isa for o, isa in kernel_rows() if o == op] for op, _ in kernel_rows()}
-    for operation, sets in by_operation.items():
-        assert len(sets) == len(set(sets)), operation
-        assert set(sets) == tested, f"{operation} lacks an instruction set"
+    table = kernels.kernel_table()
+    assert len(table) == len(set(table))
+    for operation, (specification, _) in kernels.OPERATIONS.items():
+        sets = {kernel.instruction_set for kernel in table if kernel.operation == operation}
+        assert sets == tested, f"{operation} lacks an instruction set, or has one that none runs"
+        assert hasattr(reference, specification)
+    assert {kernel.operation for kernel in table} == set(kernels.OPERATIONS)
 
 
 @pytest.mark.skipif(

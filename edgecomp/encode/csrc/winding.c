@@ -190,7 +190,8 @@ INLINE double encode_run(const ec_search *s, const safe_box *box, const run *r, 
         double scale = r->class_scale[r->classes != NULL ? r->classes[i] : 0];
         target t = target_at(r, i, scale, dim);
         if (i + 1 == r->n && r->missing != 0) {
-            codes[i] = encode_one(s, box, &t, &distance, dim, dim - r->missing, companded);
+            uint32_t counted = r->missing < dim ? dim - r->missing : 0;
+            codes[i] = encode_one(s, box, &t, &distance, dim, counted, companded);
         } else {
             codes[i] = encode_one(s, box, &t, &distance, dim, dim, companded);
         }

@@ -1,0 +1,158 @@
+"""What compression costs a language model: perplexity, KL divergence and top-1 agreement by size.
+
+The same windows of text for every system; `bpw` counts the whole file, `body_bpw` the matrices
+without embedding and head. The baseline is round-to-nearest integers with group 128, in a file with
+the same metadata. Example: `python benchmarks/language_model.py --model edgecomp/data/bookworm
+--text edgecomp/data/bookworm_valid.txt --json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import integer_file
+import numpy as np
+from numpy.typing import NDArray
+from rows import Row, note, print_rows
+
+import edgecomp
+from edgecomp.checkpoint import Checkpoint, open_checkpoint
+from edgecomp.encode import LatticeSettings, PaperSettings, Settings
+from edgecomp.evaluation import Quality, evaluate_models
+from edgecomp.language_model import (
+    LanguageModel,
+    build_model,
+    load_compressed,
+    load_original,
+    read_tokens,
+)
+from edgecomp.progress import show_progress
+from exporters.gguf import open_container
+
+BITS = (3, 4, 5, 6)
+QUICK_WINDOWS = 64
+
+
+@dataclass(frozen=True)
+class System:
+    """A compressed model ready to be judged."""
+
+    system: str
+    codec: str
+    settings: str
+    file_bytes: int
+    body_bytes: int
+    model: LanguageModel
+
+
+def edgecomp_systems(model: str, folder: Path) -> list[System]:
+    """The paper preset at its published settings and the lattice preset at 3 to 6 bits."""
+    cases: list[tuple[str, Settings]] = [("paper, U 1600, box 0.1", PaperSettings())]
+    cases += [(f"lattice, {bits} bits", LatticeSettings(bits=bits)) for bits in BITS]
+    systems = []
+    for name, settings in cases:
+        note(f"compress: {name}")
+        path = folder / f"{name}.gguf"
+        report = edgecomp.compress(model, path, settings)
+        with open_container(path) as container:
+            body = sum(entry.n_bytes for entry in container.tensors if in_body(entry.name))
+        compressed = load_compressed(path)
+        systems.append(System("edgecomp", "winding", name, report.file_bytes, body, compressed))
+    return systems
+
+
+def integer_systems(checkpoint: Checkpoint, like: Path, folder: Path) -> list[System]:
+    """The baseline at 3 to 6 bits, for the tensors that the container `like` encodes."""
+    weights = {entry.name: read_all(checkpoint, entry.name) for entry in checkpoint.tensors}
+    shapes = {name: array.shape for name, array in weights.items()}
+    systems = []
+    for bits in BITS:
+        note(f"integers: {bits} bits")
+        path = folder / f"integers-{bits}.gguf"
+        with open_container(like) as container:
+            integer_file.write(path, container, weights, bits)
+            rates = {e.name: integer_bytes(e.n_weights, bits) for e in container.tensors}
+        body = sum(count for name, count in rates.items() if in_body(name))
+        model = build_model(path.name, checkpoint.config, integer_file.read(path, shapes, bits))
+        name = f"round to nearest, {bits} bits, group 128"
+        systems.append(System("integers", "uniform", name, path.stat().st_size, body, model))
+    return systems
+
+
+def integer_bytes(n_weights: int, bits: int) -> int:
+    """Bytes of codes, zero points and scales of a matrix."""
+    groups = -(-n_weights // 128)
+    return -(-n_weights * bits // 8) + -(-groups * bits // 8) + 2 * groups
+
+
+def read_all(checkpoint: Checkpoint, name: str) -> NDArray[np.float32]:
+    """A tensor of the checkpoint, float32."""
+    source = checkpoint.source(name)
+    n_weights = int(np.prod(source.shape))
+    return source.read(0, n_weights).reshape(source.shape)
+
+
+def in_body(name: str) -> bool:
+    """False for the embedding, the head and what is not a matrix of a linear layer."""
+    return not any(part in name for part in ("embed", "lm_head", "norm", "bias"))
+
+
+def quality_row(system: System, quality: Quality, n_weights: int, n_body: int) -> Row:
+    """One row."""
+    return {
+        "system": system.system,
+        "codec": system.codec,
+        "settings": system.settings,
+        "file_bytes": system.file_bytes,
+        "bpw": 8 * system.file_bytes / n_weights,
+        "body_bpw": 8 * system.body_bytes / n_body,
+        "ppl": quality.ppl,
+        "kl": quality.kl,
+        "top1": quality.top1,
+        "tokens": quality.tokens,
+        "windows": quality.windows,
+        "context": quality.context,
+    }
+
+
+def main() -> None:
+    """Prints the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="Hugging Face folder or hub id")
+    parser.add_argument("--text", required=True, type=Path, help="UTF-8 text to predict")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--quick", action="store_true", help=f"the first {QUICK_WINDOWS} windows")
+    parser.add_argument("--windows", type=int, help="that many windows; the whole text by default")
+    arguments = parser.parse_args()
+    windows = arguments.windows or (QUICK_WINDOWS if arguments.quick else None)
+
+    checkpoint = open_checkpoint(arguments.model)
+    if checkpoint.tokenizer is None:
+        parser.error(f"{arguments.model} has no tokenizer.json")
+    tokens = read_tokens(checkpoint.tokenizer, arguments.text.read_text(encoding="utf-8"))
+    original = load_original(checkpoint.folder)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        systems = edgecomp_systems(arguments.model, folder)
+        systems += integer_systems(checkpoint, folder / "lattice, 4 bits.gguf", folder)
+    candidates = {system.settings: system.model for system in systems}
+    with show_progress() as progress:
+        scores = evaluate_models(candidates, original, tokens, windows, progress)
+    body = [entry for entry in checkpoint.tensors if in_body(entry.name)]
+    n_body = sum(entry.n_weights for entry in body)
+    files = [*checkpoint.shards, checkpoint.tokenizer]
+    file_bytes = sum(file.stat().st_size for file in files)
+    body_bytes = sum(entry.n_bytes for entry in body)
+    first = System("original", "none", "as published", file_bytes, body_bytes, original)
+    rows = [quality_row(first, scores.original, checkpoint.n_weights, n_body)]
+    for system in systems:
+        quality = scores.candidates[system.settings]
+        rows.append(quality_row(system, quality, checkpoint.n_weights, n_body))
+    print_rows(rows, arguments.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The table of kernels, from csrc/kernels.inc: what exists for which instruction set.
+
+`python -m runtime_ops.kernels` prints it as docs/kernels.md holds it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Kernel", "kernel_table", "markdown"]
+
+ROW = re.compile(r"^EC_KERNEL\((\w+), (\w+)\)$", flags=re.M)
+
+INSTRUCTION_SETS = {
+    "scalar": "every machine, C99",
+    "avx2": "x86-64 with AVX2",
+    "neon": "aarch64",
+    "neon_armv7": "ARMv7 with NEON",
+}
+# Operation: the function of runtime_ops.reference that specifies it, and what it returns.
+OPERATIONS = {
+    "decode_f32_wd": ("decode_f32_wd", "weights (float32) of winding indices"),
+    "dot_f32_f32": ("gemv_f32", "eight partial sums of a product (float32 by float32)"),
+}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One C function: `ec_<operation>_<instruction set>`."""
+
+    operation: str
+    instruction_set: str
+
+    @property
+    def function(self) -> str:
+        """The C function's name."""
+        return f"ec_{self.operation}_{self.instruction_set}"
+
+
+def kernel_table() -> tuple[Kernel, ...]:
+    """All kernels, in the order of kernels.inc."""
+    text = (Path(__file__).parent / "csrc" / "kernels.inc").read_text()
+    return tuple(Kernel(*row) for row in ROW.findall(text))
+
+
+def markdown() -> str:
+    """docs/kernels.md."""
+    lines = [
+        "# Kernels",
+        "",
+        "Made from runtime_ops/csrc/kernels.inc by `python -m runtime_ops.kernels`.",
+        "The fastest set that the machine has is chosen at run time. Every kernel returns the bytes",
+        "of its specification: tests/runtime_ops/test_kernels.py compares them on this machine, with",
+        "sanitizers, and under qemu for aarch64 and ARMv7.",
+        "",
+        "| function | returns | specified by | runs on |",
+        "|---|---|---|---|",
+    ]
+    for kernel in kernel_table():
+        specification, what = OPERATIONS[kernel.operation]
+        where = INSTRUCTION_SETS[kernel.instruction_set]
+        lines.append(f"| `{kernel.function}` | {what} | `reference.{specification}` | {where} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

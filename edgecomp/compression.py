@@ -165,7 +165,7 @@ def encode_tensors(job: Job, folder: WorkFolder) -> tuple[int, int, float]:
 
 
 def write(job: Job, folder: WorkFolder) -> None:
-    """Writes the container from the finished tensors, in the work folder, and moves it to its place.
+    """Writes the container in the work folder, from its finished tensors, and moves it to `out`.
 
     So whatever is left by a run that was killed here lies in the work folder too.
     """

@@ -1,0 +1,38 @@
+"""The demo: one table and two texts, from the model and the text that ship with edgecomp."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgecomp import inspect
+from edgecomp.demo import PROMPT, WINDOWS, print_demo, run_demo
+
+
+@pytest.mark.slow
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "kept.gguf"
+    result = run_demo(out, lambda step: None, lambda line: None)
+    original, paper, lattice = result.rows
+    assert (original.name, original.encode_seconds) == ("original", None)
+    assert original.bpw > 16
+    assert original.quality.ppl == pytest.approx(67.74, abs=0.005)
+    assert paper.quality.ppl < 1.01 * original.quality.ppl
+    assert lattice.bpw < 4.5 < paper.bpw < 7
+    assert 0 < paper.quality.kl < lattice.quality.kl < 0.05
+    assert all(row.quality.windows == WINDOWS for row in result.rows)
+    found = inspect(out, verify=True)
+    assert found.damaged == ()
+    assert (found.file_bytes, found.bpw) == (lattice.file_bytes, lattice.bpw)
+    assert [name for name, _ in result.continuations] == ["original", lattice.name]
+    assert all(len(text.split()) > 10 for _, text in result.continuations)
+    print_demo(result, json=False)
+    shown = capsys.readouterr().out
+    assert f"{lattice.file_bytes:,}" in shown
+    assert PROMPT in shown
+    print_demo(result, json=True)
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["file_bytes"] for row in rows] == [row.file_bytes for row in result.rows]
+    assert rows[2]["kl"] == lattice.quality.kl

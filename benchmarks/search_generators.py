@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.encode import generators
+from edgecomp.encode import companding, generators
 
 OUT = Path(__file__).parent.parent / "edgecomp" / "encode" / "korobov.json"
 PUBLISHED = (225, 1600)
@@ -39,11 +39,29 @@ def best_g(case: tuple[int, int, bool]) -> tuple[str, int, float]:
     return generators.key(dim, points, companded), best, error(best, many)
 
 
+def stretch_errors(dim: int) -> dict[float, float]:
+    """Mean square error at 4 bits per weight by the companding table's stretch."""
+    points = 1 << 4 * dim
+    weights = generators.gaussian_weights(MANY // dim * dim)
+    generator = generators.korobov(dim, points, companded=True)
+    fmt = generators.lattice_format(dim, points, generator, companded=True, group=0)
+    return {
+        stretch: generators.one_scale_error(fmt, companding.stretched_unit(stretch), weights)
+        for stretch in [1 + 0.05 * i for i in range(4, 18)]
+    }
+
+
 def main() -> None:
     """Searches all cases in parallel and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--stretch", action="store_true", help="print errors by stretch instead")
     arguments = parser.parse_args()
+    if arguments.stretch:
+        for dim in (1, 2, 3, 4):
+            for stretch, error in stretch_errors(dim).items():
+                print(f"dim {dim}, stretch {stretch:.2f}: mean square error {error:.6f}")
+        return
     cases = [
         (dim, points, companded)
         for companded in (True, False)

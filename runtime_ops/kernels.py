@@ -26,6 +26,17 @@ OPERATIONS = {
 }
 
 
+HEAD = """# Kernels
+
+Made from runtime_ops/csrc/kernels.inc by `python -m runtime_ops.kernels`; a test compares. The
+fastest set that the machine has is chosen at run time. Every kernel returns the bytes of its
+specification: tests/runtime_ops/test_kernels.py compares them on this machine, with sanitizers, and
+under qemu for aarch64 and ARMv7.
+
+| function | returns | specified by | runs on |
+|---|---|---|---|"""
+
+
 @dataclass(frozen=True)
 class Kernel:
     """One C function: `ec_<operation>_<instruction set>`."""
@@ -47,17 +58,7 @@ def kernel_table() -> tuple[Kernel, ...]:
 
 def markdown() -> str:
     """docs/kernels.md."""
-    lines = [
-        "# Kernels",
-        "",
-        "Made from runtime_ops/csrc/kernels.inc by `python -m runtime_ops.kernels`.",
-        "The fastest set that the machine has is chosen at run time. Every kernel returns the bytes",
-        "of its specification: tests/runtime_ops/test_kernels.py compares them on this machine, with",
-        "sanitizers, and under qemu for aarch64 and ARMv7.",
-        "",
-        "| function | returns | specified by | runs on |",
-        "|---|---|---|---|",
-    ]
+    lines = [HEAD]
     for kernel in kernel_table():
         specification, what = OPERATIONS[kernel.operation]
         where = INSTRUCTION_SETS[kernel.instruction_set]

@@ -12,8 +12,8 @@ from statistics import NormalDist
 LEVELS = 1024
 LARGEST = (1 << 15) - 1
 # Standard deviations of the points' distribution per standard deviation of the weights, by dim;
-# best mean square error at 4 bits per weight (benchmarks/search_generators.py --stretch).
-STRETCH = {1: 1.7, 2: 1.45, 3: 1.35, 4: 1.3}
+# least mean square error at 4 bits per weight (`python benchmarks/search_generators.py --stretch`).
+STRETCH = {1: 1.6, 2: 1.45, 3: 1.3, 4: 1.25}
 
 
 @lru_cache(maxsize=1)
@@ -25,7 +25,12 @@ def normal_table() -> tuple[int, ...]:
 
 def normal_unit(dim: int) -> float:
     """Table value that stands for one standard deviation of the weights."""
-    return LARGEST / (STRETCH[dim] * NormalDist().inv_cdf(1 - 0.5 / LEVELS))
+    return stretched_unit(STRETCH[dim])
+
+
+def stretched_unit(stretch: float) -> float:
+    """The same for another stretch."""
+    return LARGEST / (stretch * NormalDist().inv_cdf(1 - 0.5 / LEVELS))
 
 
 def uniform_unit(bits: float, levels: int) -> float:

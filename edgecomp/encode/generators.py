@@ -93,7 +93,12 @@ def korobov_error(
     """Mean square error of float32 unit Gaussian weights, a multiple of dim of them."""
     fmt = lattice_format(dim, points, korobov_vector(dim, points, g), companded, group=0)
     unit = companding.normal_unit(dim) if companded else uniform_unit(fmt)
-    params = np.array([0.0] * dim + [1 / unit], np.float32)
+    return one_scale_error(fmt, unit, weights)
+
+
+def one_scale_error(fmt: WindingFormat, unit: float, weights: NDArray[np.float32]) -> float:
+    """Mean square error of unit Gaussian weights at one scale: `unit` for a standard deviation."""
+    params = np.array([0.0] * fmt.dim + [1 / unit], np.float32)
     return PointSearch(fmt).encode_points(weights, params)[1].squared / len(weights)
 
 

@@ -31,10 +31,10 @@ lint: $(INSTALLED)
 
 # Installed once; again when the dependencies, the C sources or their build change.
 $(INSTALLED): pyproject.toml runtime_ops/build_native.py $(CSRC)
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[compress,test]'
-	touch $@
+	@echo "installing edgecomp and what it needs into .venv (minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[compress,test]'
+	@touch $@
 
 runtime: build/libedgecomp.a build/libedgecomp.so
 

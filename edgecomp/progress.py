@@ -65,16 +65,21 @@ def show_progress() -> Iterator[ProgressCallback]:
 
 
 class Clock:
-    """Measures a stage's rate from its first step on."""
+    """Measures a stage's rate from its first step on; a stage that goes back has started again."""
 
     def __init__(self) -> None:
         self.starts: dict[str, tuple[float, int]] = {}
+        self.last: dict[str, int] = {}
 
     def rate(self, step: Step) -> float:
         """Units a second since the stage's first step; 0 while nothing is known."""
         now = time.monotonic()
-        start, before = self.starts.setdefault(step.stage, (now, step.amounts[0]))
-        return (step.amounts[0] - before) / (now - start) if now > start else 0.0
+        done = step.amounts[0]
+        if done < self.last.get(step.stage, 0):
+            self.starts[step.stage] = now, done
+        self.last[step.stage] = done
+        start, before = self.starts.setdefault(step.stage, (now, done))
+        return (done - before) / (now - start) if now > start else 0.0
 
 
 class LinePrinter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgecomp import progress
-from edgecomp.progress import LinePrinter, Step, describe, duration, show_progress
+from edgecomp.progress import Clock, LinePrinter, Step, describe, duration, show_progress
 
 
 def test_steps_as_text() -> None:
@@ -55,6 +55,15 @@ def test_rate_leaves_out_what_was_there_before(
     assert capsys.readouterr().err == (
         "encode: 6/10 tensors, 6.0/10.0 MB, 0.1 MB/s, 40 s left\n"
     )
+
+
+def test_rate_starts_again_with_the_stage(clock: FakeTime) -> None:
+    timer = Clock()
+    rates = []
+    for done in (0, 30, 60, 0, 10):
+        rates.append(timer.rate(Step("write", "", 1, 1, done, 60)))
+        clock.now += 10
+    assert rates == [0, 3, 3, 0, 1]
 
 
 def test_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -91,7 +91,7 @@ def test_error_bound_is_never_exceeded(
     assert np.array_equal(native.decode(tensor), reference.decode(tensor))
 
 
-@pytest.mark.parametrize("preset", LATTICES, ids=str)
+@pytest.mark.parametrize("preset", [s for s in LATTICES if s.chosen_group >= 16], ids=str)
 def test_error_bound_is_not_idle(preset: LatticeSettings) -> None:
     """On Gaussian weights the bound is within a small factor of the worst error there is."""
     weights = weights_of("gaussian", (256, 256), 1)

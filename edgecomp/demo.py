@@ -59,6 +59,7 @@ def run_demo(
     """The demo's result; the lattice container stays at `out` when that is given."""
     checkpoint = open_checkpoint(str(shipped_model()))
     tokenizer = shipped_model() / "tokenizer.json"
+    original = load_original(checkpoint.folder)
     systems: dict[str, Settings] = {
         "winding paper U=1600": PaperSettings(),
         "winding lattice 4 bit": LatticeSettings(bits=4.0),
@@ -72,7 +73,6 @@ def run_demo(
         models = {
             name: load_compressed(path) for name, path in zip(systems, paths, strict=True)
         }
-    original = load_original(checkpoint.folder)
     tokens = read_tokens(tokenizer, shipped_text().read_text(encoding="utf-8"))
     scores = evaluate_models(models, original, tokens, WINDOWS, progress)
     rows = [original_row(checkpoint, scores.original)]

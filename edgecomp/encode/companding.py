@@ -13,9 +13,9 @@ LEVELS = 1024
 LARGEST = (1 << 15) - 1
 # Standard deviations of the points' distribution per standard deviation of the weights, by dim. A
 # little above the best on Gaussian weights (1.6, 1.45, 1.3, 1.25, says
-# `python benchmarks/search_generators.py --stretch`), because trained weights have heavier tails: at
-# 1.3 bookworm's embedding has 1 % less error at 4 bits and 3 % less at 6 bits than at 1.25, its other
-# matrices 1 % more.
+# `python benchmarks/search_generators.py --stretch`), because trained weights have heavier tails:
+# at 1.3 bookworm's embedding has 1 % less error at 4 bits and 3 % less at 6 bits than at 1.25, its
+# other matrices 1 % more.
 STRETCH = {1: 1.65, 2: 1.45, 3: 1.35, 4: 1.3}
 
 

@@ -21,10 +21,11 @@ from rows import Row, note, print_rows
 import edgecomp
 from edgecomp.checkpoint import Checkpoint, open_checkpoint
 from edgecomp.encode import LatticeSettings, PaperSettings, Settings
-from edgecomp.evaluation import Quality, evaluate_models
-from edgecomp.language_model import (
+from edgecomp.evaluation import (
     LanguageModel,
+    Quality,
     build_model,
+    evaluate_models,
     load_compressed,
     load_original,
     read_tokens,

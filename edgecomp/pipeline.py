@@ -1,11 +1,11 @@
 """The road a model takes, one verb after the other. Start reading here.
 
     compress   checkpoint -> encode every tensor -> GGUF container
-               checkpoint.py, compression.py, encode/, exporters/gguf/
+               checkpoint/, encode/, compression/, exporters/gguf/
     inspect    container -> what it holds
                inspection.py, exporters/gguf/
     evaluate   container + original + text -> what was lost
-               language_model.py, runtime_ops/, evaluation.py
+               runtime_ops/, evaluation/
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edgecomp.checkpoint import Checkpoint, open_checkpoint
+from edgecomp.checkpoint import Checkpoint, open_checkpoint, tokenizer_keys
 from edgecomp.compression import CompressReport, compress_checkpoint
 from edgecomp.encode import LatticeSettings, Settings
-from edgecomp.evaluation import Evaluation, EvaluationError, evaluate_models
+from edgecomp.evaluation import (
+    Evaluation,
+    EvaluationError,
+    evaluate_models,
+    load_compressed,
+    load_original,
+    read_tokens,
+)
 from edgecomp.inspection import Inspection, inspect_container, read_container
-from edgecomp.language_model import load_compressed, load_original, read_tokens
 from edgecomp.progress import ProgressCallback
-from edgecomp.tokenizer import tokenizer_keys
 
 __all__ = ["compress", "evaluate", "inspect"]
 

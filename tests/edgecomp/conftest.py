@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgecomp.demo import shipped_model
+from edgecomp.cli.demo import shipped_model
 
 Tensors = Mapping[str, NDArray[Any]]
 DTYPES = {"float32": "F32", "float16": "F16", "uint16": "BF16", "float64": "F64", "int8": "I8",

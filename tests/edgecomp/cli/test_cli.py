@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from edgecomp import cli, pipeline
+from edgecomp.cli.options import Preset, SettingsOptions, UsageError, settings_from
+from edgecomp.compression.workfolder import work_folder_path
 from edgecomp.encode import LatticeSettings, PaperSettings
-from edgecomp.options import Preset, SettingsOptions, UsageError, settings_from
-from edgecomp.workfolder import work_folder_path
 
 SMALL = ["--group", "16"]
 

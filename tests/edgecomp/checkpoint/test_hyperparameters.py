@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgecomp.hyperparameters import context_length, hyperparameters
+from edgecomp.checkpoint.hyperparameters import context_length, hyperparameters
 
 
 def test_keys_of_the_shipped_model(bookworm: Path) -> None:

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecomp.checkpoint import Checkpoint, open_checkpoint
+from edgecomp.cli.report import print_json, print_table, quality_object
 from edgecomp.compression import CompressReport, compress_checkpoint
 from edgecomp.encode import LatticeSettings, PaperSettings, Settings
-from edgecomp.evaluation import Quality, evaluate_models
-from edgecomp.generation import continue_text
-from edgecomp.language_model import load_compressed, load_original, read_tokens
+from edgecomp.evaluation import (
+    Quality,
+    continue_text,
+    evaluate_models,
+    load_compressed,
+    load_original,
+    read_tokens,
+)
 from edgecomp.progress import ProgressCallback
-from edgecomp.report import print_json, print_table, quality_object
 
 __all__ = ["DemoResult", "print_demo", "run_demo", "shipped_model", "shipped_text"]
 
@@ -45,12 +50,12 @@ class DemoResult:
 
 def shipped_model() -> Path:
     """The folder of the model that ships with edgecomp."""
-    return Path(__file__).parent / "data" / "bookworm"
+    return Path(__file__).parent.parent / "data" / "bookworm"
 
 
 def shipped_text() -> Path:
     """The validation text that ships with edgecomp, 64 windows of 256 tokens."""
-    return Path(__file__).parent / "data" / "bookworm_valid.txt"
+    return Path(__file__).parent.parent / "data" / "bookworm_valid.txt"
 
 
 def run_demo(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgecomp.checkpoint import CheckpointError, open_checkpoint
-from edgecomp.hub import is_hub_id
+from edgecomp.checkpoint.hub import is_hub_id
 
 
 def read_all(folder: Path) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:

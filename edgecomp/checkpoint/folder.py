@@ -8,9 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from edgecomp.checkpoint.hub import download, is_hub_id
+from edgecomp.checkpoint.safetensors_file import (
+    CheckpointError,
+    TensorEntry,
+    TensorSource,
+    read_header,
+)
 from edgecomp.encode import WeightSource
-from edgecomp.hub import download, is_hub_id
-from edgecomp.safetensors_file import CheckpointError, TensorEntry, TensorSource, read_header
 
 __all__ = ["Checkpoint", "CheckpointError", "TensorEntry", "open_checkpoint"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from edgecomp.demo import shipped_text
-from edgecomp.tokenizer import LLAMA3, TokenizerError, TokenType, tokenizer_keys
+from edgecomp.checkpoint.tokenizer import LLAMA3, TokenizerError, TokenType, tokenizer_keys
+from edgecomp.cli.demo import shipped_text
 
 TEXT = (
     "The quick brown fox. \u00c9t\u00e9, na\u00efve caf\u00e9!  Two  spaces\n"

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.hyperparameters import context_length
-from edgecomp.safetensors_file import CheckpointError
+from edgecomp.checkpoint import CheckpointError, context_length
 from runtime_ops.native import NativeContainer
 
 if TYPE_CHECKING:

@@ -17,12 +17,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgecomp import compression
 from edgecomp.checkpoint import open_checkpoint
-from edgecomp.compression import CompressError, CompressReport, compress_checkpoint
+from edgecomp.compression import CompressError, CompressReport, compress_checkpoint, job
+from edgecomp.compression.workfolder import work_folder_path
 from edgecomp.encode import LatticeSettings, PaperSettings, WeightError, WeightSource, encode
 from edgecomp.progress import Step
-from edgecomp.workfolder import work_folder_path
 from exporters.gguf import open_container
 from runtime_ops.formats import EncodedTensor
 from runtime_ops.native import NativeContainer
@@ -53,7 +52,7 @@ class CountedEncode:
 def count(monkeypatch: pytest.MonkeyPatch) -> Callable[..., CountedEncode]:
     def install(fail_at: int = 0, error: BaseException | None = None) -> CountedEncode:
         counted = CountedEncode(fail_at, error)
-        monkeypatch.setattr(compression, "encode", counted)
+        monkeypatch.setattr(job, "encode", counted)
         return counted
 
     return install
@@ -111,7 +110,7 @@ def test_interrupted_run_goes_on(tmp_path: Path, tiny: Path, count, fail_at: int
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from edgecomp import compression
+from edgecomp.compression import job
 from edgecomp.checkpoint import open_checkpoint
 from edgecomp.encode import LatticeSettings, encode
 
@@ -128,8 +127,8 @@ def kill_in_write(step):
         os.kill(os.getpid(), signal.SIGKILL)
 
 if sys.argv[3] == "encode":
-    compression.encode = encode_until_killed
-compression.compress_checkpoint(
+    job.encode = encode_until_killed
+job.compress_checkpoint(
     open_checkpoint(sys.argv[1]), LatticeSettings(bits=4.0, group=32), Path(sys.argv[2]),
     kill_in_write,
 )

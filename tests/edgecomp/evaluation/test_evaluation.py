@@ -13,17 +13,18 @@ import torch
 
 import edgecomp
 from edgecomp.checkpoint import CheckpointError, open_checkpoint
-from edgecomp.demo import shipped_text
+from edgecomp.cli.demo import shipped_text
 from edgecomp.encode import LatticeSettings
-from edgecomp.evaluation import EvaluationError, cut_windows, evaluate_models
-from edgecomp.generation import continue_text
-from edgecomp.language_model import (
+from edgecomp.evaluation import EvaluationError, evaluate_models
+from edgecomp.evaluation.generation import continue_text
+from edgecomp.evaluation.language_model import (
     LanguageModel,
     build_model,
     load_compressed,
     load_original,
     read_tokens,
 )
+from edgecomp.evaluation.quality import cut_windows
 
 
 def weights_of(folder: Path) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def shipped_tokens() -> Any:
-    from edgecomp.demo import shipped_model
+    from edgecomp.cli.demo import shipped_model
 
     return read_tokens(shipped_model() / "tokenizer.json", shipped_text().read_text())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from edgecomp.safetensors_file import CheckpointError
+from edgecomp.checkpoint.safetensors_file import CheckpointError
 
 __all__ = ["download", "is_hub_id"]
 

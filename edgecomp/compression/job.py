@@ -14,12 +14,15 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from edgecomp.checkpoint import Checkpoint
+from edgecomp.checkpoint import Checkpoint, TokenizerError, hyperparameters, tokenizer_keys
+from edgecomp.compression.workfolder import (
+    WorkFolder,
+    WorkFolderBusyError,
+    open_work_folder,
+    work_folder_path,
+)
 from edgecomp.encode import PaperSettings, Settings, WeightError, encode
-from edgecomp.hyperparameters import hyperparameters
 from edgecomp.progress import ProgressCallback, Step
-from edgecomp.tokenizer import TokenizerError, tokenizer_keys
-from edgecomp.workfolder import WorkFolder, WorkFolderBusyError, open_work_folder, work_folder_path
 from exporters.bundle import ModelBundle, TensorSource
 from exporters.gguf import ContainerError, write_container
 

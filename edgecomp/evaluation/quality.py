@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.language_model import LanguageModel
+from edgecomp.evaluation.language_model import LanguageModel
 from edgecomp.progress import ProgressCallback, Step
 
 if TYPE_CHECKING:

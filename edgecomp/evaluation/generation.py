@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.language_model import LanguageModel
+from edgecomp.evaluation.language_model import LanguageModel
 
 __all__ = ["continue_text"]
 

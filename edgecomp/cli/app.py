@@ -16,13 +16,10 @@ from typing import Annotated
 import typer
 
 from edgecomp import pipeline
-from edgecomp.compression import CompressError
-from edgecomp.demo import print_demo, run_demo
-from edgecomp.encode import WeightError
-from edgecomp.evaluation import EvaluationError
-from edgecomp.options import Codec, Preset, SettingsOptions, UsageError, settings_from
-from edgecomp.progress import show_progress
-from edgecomp.report import (
+from edgecomp.checkpoint import CheckpointError
+from edgecomp.cli.demo import print_demo, run_demo
+from edgecomp.cli.options import Codec, Preset, SettingsOptions, UsageError, settings_from
+from edgecomp.cli.report import (
     compress_object,
     inspect_object,
     print_compress,
@@ -31,7 +28,10 @@ from edgecomp.report import (
     print_table,
     quality_object,
 )
-from edgecomp.safetensors_file import CheckpointError
+from edgecomp.compression import CompressError
+from edgecomp.encode import WeightError
+from edgecomp.evaluation import EvaluationError
+from edgecomp.progress import show_progress
 from exporters.gguf import ContainerError
 
 __all__ = ["app", "main"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgecomp import inspect
-from edgecomp.demo import PROMPT, WINDOWS, print_demo, run_demo
+from edgecomp.cli.demo import PROMPT, WINDOWS, print_demo, run_demo
 
 
 @pytest.mark.slow

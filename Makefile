@@ -10,9 +10,10 @@ CC ?= cc
 AR ?= ar
 # No contraction to fused multiply-add: results are specified operation by operation.
 CFLAGS := -std=c99 -O3 -ffp-contract=off -fPIC -Wall -Wextra
+BUILD ?= build
 RUNTIME_SOURCES := $(filter-out %_main.c,$(wildcard runtime_ops/csrc/*.c))
 RUNTIME_HEADERS := $(wildcard runtime_ops/csrc/*.h runtime_ops/csrc/*.inc)
-RUNTIME_OBJECTS := $(patsubst runtime_ops/csrc/%.c,build/runtime/%.o,$(RUNTIME_SOURCES))
+RUNTIME_OBJECTS := $(patsubst runtime_ops/csrc/%.c,$(BUILD)/runtime/%.o,$(RUNTIME_SOURCES))
 
 .PHONY: demo test test-quick lint runtime clean
 
@@ -20,13 +21,14 @@ demo: $(INSTALLED)
 	$(BIN)/edgecomp demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-quick: lint
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -n 2 -q -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
 # Installed once; again when the dependencies, the C sources or their build change.
@@ -36,16 +38,16 @@ $(INSTALLED): pyproject.toml runtime_ops/build_native.py $(CSRC)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[compress,test]'
 	@touch $@
 
-runtime: build/libedgecomp.a build/libedgecomp.so
+runtime: $(BUILD)/libedgecomp.a $(BUILD)/libedgecomp.so
 
-build/libedgecomp.a: $(RUNTIME_OBJECTS)
+$(BUILD)/libedgecomp.a: $(RUNTIME_OBJECTS)
 	rm -f $@
 	$(AR) rcs $@ $^
 
-build/libedgecomp.so: $(RUNTIME_OBJECTS)
+$(BUILD)/libedgecomp.so: $(RUNTIME_OBJECTS)
 	$(CC) -shared -o $@ $^
 
-build/runtime/%.o: runtime_ops/csrc/%.c $(RUNTIME_HEADERS)
+$(BUILD)/runtime/%.o: runtime_ops/csrc/%.c $(RUNTIME_HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
 

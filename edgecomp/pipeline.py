@@ -1,11 +1,11 @@
 """The road a model takes, one verb after the other. Start reading here.
 
-    compress   checkpoint -> encode every tensor -> GGUF container
-               checkpoint/, encode/, compression/, exporters/gguf/
-    inspect    container -> what it holds
-               inspection.py, exporters/gguf/
-    evaluate   container + original + text -> what was lost
-               runtime_ops/, evaluation/
+compress   checkpoint -> encode every tensor -> GGUF container
+           checkpoint/, encode/, compression/, exporters/gguf/
+inspect    container -> what it holds
+           inspection.py, exporters/gguf/
+evaluate   container + original + text -> what was lost
+           runtime_ops/, evaluation/
 """
 
 from __future__ import annotations

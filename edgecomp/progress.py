@@ -57,9 +57,7 @@ def show_progress() -> Iterator[ProgressCallback]:
             if step.stage not in tasks:
                 tasks[step.stage] = bars.add_task("", stage=step.stage, numbers="", item="")
             numbers, item = describe(step, clock.rate(step)), step.item
-            bars.update(
-                tasks[step.stage], completed=done, total=total, numbers=numbers, item=item
-            )
+            bars.update(tasks[step.stage], completed=done, total=total, numbers=numbers, item=item)
 
         yield show
 

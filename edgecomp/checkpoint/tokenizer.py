@@ -94,9 +94,7 @@ def convert(
     return {PREFIX + key: value for key, value in keys.items()}
 
 
-def fill(
-    tokenizer: dict[str, Any], vocab: Mapping[str, int], vocab_size: int | None
-) -> Vocabulary:
+def fill(tokenizer: dict[str, Any], vocab: Mapping[str, int], vocab_size: int | None) -> Vocabulary:
     """Tokens and types by id: the model's vocabulary, the added tokens, and unused ids between."""
     added = {item["content"]: item for item in tokenizer.get("added_tokens", [])}
     by_id = {index: token for token, index in vocab.items()}

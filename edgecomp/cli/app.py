@@ -18,7 +18,14 @@ import typer
 from edgecomp import pipeline
 from edgecomp.checkpoint import CheckpointError
 from edgecomp.cli.demo import print_demo, run_demo
-from edgecomp.cli.options import Codec, Preset, SettingsOptions, UsageError, settings_from
+from edgecomp.cli.options import (
+    Codec,
+    Generator,
+    Preset,
+    SettingsOptions,
+    UsageError,
+    settings_from,
+)
 from edgecomp.cli.report import (
     compress_object,
     inspect_object,
@@ -82,11 +89,17 @@ def compress(
     classes: Annotated[
         int | None, typer.Option(help="paper: outlier classes M beside class 0.")
     ] = None,
-    group: Annotated[
-        int | None, typer.Option(help="lattice: weights that share a scale.")
+    group: Annotated[int | None, typer.Option(help="lattice: weights that share a scale.")] = None,
+    dim: Annotated[int | None, typer.Option(help="lattice: weights per index, 1 to 4.")] = None,
+    generator: Annotated[
+        Generator | None, typer.Option(help="lattice: korobov (default, searched) or golden.")
     ] = None,
-    dim: Annotated[
-        int | None, typer.Option(help="lattice: weights per index, 1 to 4.")
+    companding: Annotated[
+        bool | None,
+        typer.Option(
+            "--companding/--no-companding",
+            help="lattice: spread points like Gaussian weights (default) or evenly.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -99,7 +112,7 @@ def compress(
       edgecomp compress HuggingFaceTB/SmolLM2-135M --bits 5 -o smollm.gguf
     """
     del codec  # one so far: typer checks the name
-    options = SettingsOptions(bits, points, box, classes, group, dim)
+    options = SettingsOptions(bits, points, box, classes, group, dim, generator, companding)
     settings = settings_from(preset, options)
     with show_progress() as progress:
         report = pipeline.compress(model, out, settings, progress, note)

@@ -75,9 +75,7 @@ def run_demo(
             compress_checkpoint(checkpoint, settings, path, progress, note)
             for settings, path in zip(systems.values(), paths, strict=True)
         ]
-        models = {
-            name: load_compressed(path) for name, path in zip(systems, paths, strict=True)
-        }
+        models = {name: load_compressed(path) for name, path in zip(systems, paths, strict=True)}
     tokens = read_tokens(tokenizer, shipped_text().read_text(encoding="utf-8"))
     scores = evaluate_models(models, original, tokens, WINDOWS, progress)
     rows = [original_row(checkpoint, scores.original)]

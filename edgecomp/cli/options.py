@@ -13,7 +13,7 @@ from edgecomp.encode import (
     paper_settings_for_bits,
 )
 
-__all__ = ["Codec", "Preset", "SettingsOptions", "UsageError", "settings_from"]
+__all__ = ["Codec", "Generator", "Preset", "SettingsOptions", "UsageError", "settings_from"]
 
 
 class UsageError(ValueError):
@@ -37,6 +37,13 @@ class Preset(StrEnum):
     LATTICE = "lattice"
 
 
+class Generator(StrEnum):
+    """Where the lattice preset's points come from."""
+
+    KOROBOV = "korobov"
+    GOLDEN = "golden"
+
+
 @dataclass(frozen=True)
 class SettingsOptions:
     """What the user gave; None where nothing was said."""
@@ -47,6 +54,8 @@ class SettingsOptions:
     classes: int | None = None
     group: int | None = None
     dim: int | None = None
+    generator: Generator | None = None
+    companding: bool | None = None
 
 
 def settings_from(preset: Preset, options: SettingsOptions) -> Settings:
@@ -61,9 +70,11 @@ def settings_from(preset: Preset, options: SettingsOptions) -> Settings:
 
 def paper(options: SettingsOptions) -> PaperSettings:
     """The paper preset; published defaults for what was not given."""
-    if options.group is not None or options.dim is not None:
+    lattice_only = (options.group, options.dim, options.generator, options.companding)
+    if any(option is not None for option in lattice_only):
         raise UsageError(
-            "--group and --dim belong to the lattice preset", "use --preset lattice, or --classes"
+            "--group, --dim, --generator and --companding belong to the lattice preset",
+            "use --preset lattice, or --points, --box and --classes",
         )
     settings = PaperSettings()
     if options.bits is not None:
@@ -88,4 +99,6 @@ def lattice(options: SettingsOptions) -> LatticeSettings:
         points=options.points,
         group=options.group or 0,
         dim=options.dim or 0,
+        generator=(options.generator or Generator.KOROBOV).value,
+        companded=options.companding is not False,
     )

@@ -177,8 +177,21 @@ def digest(tensor: EncodedTensor) -> str:
     else:
         pad = (0,) * (4 - fmt.dim)
         head = struct.pack(
-            "<8s18I", b"edgecomp", 2, fmt.dim, fmt.points, *fmt.generator, *pad, *fmt.shift, *pad,
-            fmt.levels, fmt.offset, fmt.centre, fmt.classes, fmt.group, fmt.packing == "radix",
+            "<8s18I",
+            b"edgecomp",
+            2,
+            fmt.dim,
+            fmt.points,
+            *fmt.generator,
+            *pad,
+            *fmt.shift,
+            *pad,
+            fmt.levels,
+            fmt.offset,
+            fmt.centre,
+            fmt.classes,
+            fmt.group,
+            fmt.packing == "radix",
             fmt.table is not None,
         )
         table = np.array(fmt.table or (), "<i2").tobytes()

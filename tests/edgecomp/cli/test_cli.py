@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from edgecomp import cli, pipeline
-from edgecomp.cli.options import Preset, SettingsOptions, UsageError, settings_from
+from edgecomp.cli.options import Generator, Preset, SettingsOptions, UsageError, settings_from
 from edgecomp.compression.workfolder import work_folder_path
 from edgecomp.encode import LatticeSettings, PaperSettings
 
@@ -253,6 +253,12 @@ def test_options_become_settings() -> None:
     assert settings_from(Preset.PAPER, options) == expected
     four_bits = settings_from(Preset.PAPER, SettingsOptions(bits=4, classes=2))
     assert four_bits == PaperSettings(points=(225,), classes=2)
+    even = SettingsOptions(generator=Generator.GOLDEN, companding=False)
+    assert settings_from(Preset.LATTICE, even) == LatticeSettings(
+        generator="golden", companded=False
+    )
+    with pytest.raises(UsageError, match="belong to the lattice preset"):
+        settings_from(Preset.PAPER, even)
     options = SettingsOptions(bits=3.0, group=48, dim=3)
     assert settings_from(Preset.LATTICE, options) == LatticeSettings(bits=3.0, group=48, dim=3)
     with pytest.raises(UsageError) as caught:

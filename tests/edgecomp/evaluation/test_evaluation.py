@@ -140,9 +140,7 @@ def test_networks_that_do_not_fit(tiny: Path) -> None:
         (640, 0, "windows is 0"),
     ],
 )
-def test_texts_that_are_too_short(
-    n_tokens: int, windows: int | None, reason: str
-) -> None:
+def test_texts_that_are_too_short(n_tokens: int, windows: int | None, reason: str) -> None:
     model = LanguageModel("m", None, vocab_size=40, context=64)
     with pytest.raises(EvaluationError, match=reason):
         cut_windows(np.zeros(n_tokens, np.int64), [model], windows)

@@ -118,8 +118,8 @@ class PointSearch:
         """Indices, uint32 (n,), group bytes, uint8 (groups,), and errors of flat float32 weights.
 
         `scale` is the largest group scale (byte 255), `unit_rms` the root mean square, in integer
-        values, at which the search for a group's scale starts, `reach` how many bytes it looks to
-        each side.
+        values, at which the search for a group's scale starts, `reach` how many bytes it may look
+        to each side.
         """
         fmt = self.format
         n = -(-len(weights) // fmt.dim)

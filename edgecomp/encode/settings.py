@@ -54,7 +54,7 @@ class LatticeSettings:
     stands for the largest that `bits` allow, `points` (if given) replace `bits`, `group` 0 stands
     for 128 rounded down to a multiple of dim. `companded` puts the points through the inverse
     normal distribution; `reach` is how many steps of 2**(1/16) to each side a group's scale is
-    looked for.
+    looked for, as long as it gets better.
     """
 
     bits: float = 4.0
@@ -63,7 +63,7 @@ class LatticeSettings:
     group: int = 0
     companded: bool = True
     generator: Literal["korobov", "golden"] = "korobov"
-    reach: int = 2
+    reach: int = 4
     codec: ClassVar[str] = "winding"
     preset: ClassVar[str] = "lattice"
 

@@ -43,8 +43,8 @@ void ec_encode_points(const ec_search *search, const float *weights, size_t n, u
                       const float *centre_point, const float *class_scale, const uint8_t *classes,
                       uint32_t *indices, ec_encode_stats *stats);
 
-/* The scales that a group may have: base * factors[byte], looked for `reach` bytes to each side of
- * the one that maps the group's root mean square to unit_rms. */
+/* The scales that a group may have: base * factors[byte], looked for from the one that maps the
+ * group's root mean square to unit_rms, up to `reach` bytes to each side. */
 typedef struct ec_scales {
     float base;
     const float *factors;           /* float32 [256] */

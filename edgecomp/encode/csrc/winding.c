@@ -111,29 +111,38 @@ static void point_of(const ec_search *s, uint32_t k, point *p) {
     for (uint32_t d = 0; d < s->dim; d++) p->at[d] = (uint32_t)(k * s->generator[d] + s->shift[d]);
 }
 
-/* Goes to the best neighbour until none is better; returns 0 and leaves p when it is no point. */
-INLINE int descend(const ec_search *s, const target *t, uint32_t n_neighbours, point *p, uint32_t dim,
-                   uint32_t counted, int companded) {
-    if (!is_inside(s, p->k, p->at, dim)) return 0;
+/* The best of neighbours first .. last - 1 of p that is closer to t than p, or NULL; *least becomes its
+ * squared distance. */
+INLINE const int64_t *best_neighbour(const ec_search *s, const target *t, const point *p, uint32_t first, uint32_t last,
+                                     double *least, uint32_t dim, uint32_t counted, int companded) {
+    const int64_t *best = NULL;
+    const int64_t *step = s->neighbours + (size_t)first * (1 + dim);
+    for (uint32_t j = first; j < last; j++, step += 1 + dim) {
+        int64_t at[DIM];
+        for (uint32_t d = 0; d < dim; d++) at[d] = p->at[d] + step[1 + d];
+        if (!is_inside(s, p->k + step[0], at, dim)) continue;
+        double distance = distance_to(s, t, at, counted, companded);
+        if (distance < *least) {
+            *least = distance;
+            best = step;
+        }
+    }
+    return best;
+}
+
+/* Goes from p, which is a point, to the best neighbour until none is better. Next to the box's sides
+ * the others are tried when no relevant one is better. */
+INLINE void descend(const ec_search *s, const target *t, int near_side, point *p, uint32_t dim, uint32_t counted,
+                    int companded) {
     p->distance = distance_to(s, t, p->at, counted, companded);
     for (;;) {
-        const int64_t *best = NULL;
-        double least = p->distance;
-        const int64_t *step = s->neighbours;
-        for (uint32_t j = 0; j < n_neighbours; j++, step += 1 + dim) {
-            int64_t at[DIM];
-            for (uint32_t d = 0; d < dim; d++) at[d] = p->at[d] + step[1 + d];
-            if (!is_inside(s, p->k + step[0], at, dim)) continue;
-            double distance = distance_to(s, t, at, counted, companded);
-            if (distance < least) {
-                least = distance;
-                best = step;
-            }
+        const int64_t *best = best_neighbour(s, t, p, 0, s->n_relevant, &p->distance, dim, counted, companded);
+        if (best == NULL && near_side) {
+            best = best_neighbour(s, t, p, s->n_relevant, s->n_neighbours, &p->distance, dim, counted, companded);
         }
-        if (best == NULL) return 1;
+        if (best == NULL) return;
         p->k += best[0];
         for (uint32_t d = 0; d < dim; d++) p->at[d] += best[1 + d];
-        p->distance = least;
     }
 }
 
@@ -149,10 +158,13 @@ INLINE uint32_t encode_one(const ec_search *s, const safe_box *box, const target
         double k = floor((c[0] - s->shift[0]) / s->generator[0] + 0.5);
         point_of(s, (uint32_t)clamp(k, 0, s->points - 1), &best);
     }
-    descend(s, t, moved ? s->n_neighbours : s->n_relevant, &best, dim, counted, companded);
+    descend(s, t, moved, &best, dim, counted, companded);
     if (moved) { /* next to the box's sides: the same from the target itself */
         nearest_plane(s, c, &other, dim);
-        if (descend(s, t, s->n_neighbours, &other, dim, counted, companded) && other.distance < best.distance) best = other;
+        if (other.k != best.k && is_inside(s, other.k, other.at, dim)) {
+            descend(s, t, moved, &other, dim, counted, companded);
+            if (other.distance < best.distance) best = other;
+        }
     }
     *distance = best.distance;
     if (!s->centre) return (uint32_t)best.k;
@@ -295,8 +307,8 @@ static int byte_for(double wanted, float base_scale, const float *factors) {
     return low;
 }
 
-/* The byte, of those `reach` from where to start, with the least squared error; 0 for a group of
- * zeros, or one that zeros serve best. Writes the group's codes. */
+/* The byte of the scale with the least squared error found; 0 for a group of zeros, or one that zeros
+ * serve best. Writes the group's codes. */
 static uint8_t encode_group(const ec_search *s, const safe_box *box, run *r, const ec_scales *scales, uint32_t *codes) {
     uint32_t trial[EC_MAX_GROUP];
     size_t count = r->n * s->dim - r->missing;
@@ -306,14 +318,18 @@ static uint8_t encode_group(const ec_search *s, const safe_box *box, run *r, con
     uint8_t best = 0;
     memset(codes, 0, r->n * sizeof *codes);
     int middle = byte_for(sqrt(sum / (double)count) / scales->unit_rms, scales->base, scales->factors);
-    /* from the middle outward, so that the others are given up early */
-    for (int step = 0; step <= 2 * scales->reach && sum > 0; step++) {
-        int byte = middle + (step % 2 ? (step + 1) / 2 : -(step / 2));
-        if (byte < 1 || byte > 255) continue;
-        float scale = scales->base * scales->factors[byte];
-        r->class_scale = &scale;
-        double error = encode_run_for(s)(s, box, r, least, trial);
-        if (error < least) {
+    /* from the middle up, then down, as long as it gets better; a trial that gets worse is given up */
+    for (int direction = 1; direction >= -1 && sum > 0; direction -= 2) {
+        for (int step = direction > 0 ? 0 : 1; step <= scales->reach; step++) {
+            int byte = middle + direction * step;
+            if (byte < 1 || byte > 255) break;
+            float scale = scales->base * scales->factors[byte];
+            r->class_scale = &scale;
+            double error = encode_run_for(s)(s, box, r, least, trial);
+            if (error >= least) {
+                if (step > 0) break;
+                continue;
+            }
             least = error;
             best = (uint8_t)byte;
             memcpy(codes, trial, r->n * sizeof *trial);

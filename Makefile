@@ -9,8 +9,9 @@ CSRC := $(wildcard runtime_ops/csrc/* edgecomp/encode/csrc/*)
 CC ?= cc
 AR ?= ar
 # No contraction to fused multiply-add: results are specified operation by operation.
-CFLAGS := -std=c99 -O3 -ffp-contract=off -fPIC -Wall -Wextra
-BUILD ?= build
+CFLAGS := -std=c99 -O3 -ffp-contract=off -fPIC -fvisibility=hidden -Wall -Wextra
+# A folder for each machine that is compiled for, such as build/x86_64-linux-gnu.
+BUILD ?= build/$(shell $(CC) -dumpmachine)
 RUNTIME_SOURCES := $(filter-out %_main.c,$(wildcard runtime_ops/csrc/*.c))
 RUNTIME_HEADERS := $(wildcard runtime_ops/csrc/*.h runtime_ops/csrc/*.inc)
 RUNTIME_OBJECTS := $(patsubst runtime_ops/csrc/%.c,$(BUILD)/runtime/%.o,$(RUNTIME_SOURCES))

@@ -8,7 +8,6 @@ medians; `peer_ratio` is the rate over numpy's in the same run. Example:
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rows import Row, note, print_rows
 
+from devices.host import usable_cores
 from edgecomp.encode import ArraySource, LatticeSettings, PaperSettings, Settings, encode
 from runtime_ops import EncodedTensor, WindingFormat, native, reference
 
@@ -77,7 +77,7 @@ def case_rows(case: Case, weights: NDArray[np.float32], repeats: int) -> list[Ro
     if fmt.points <= NUMPY_MOST_POINTS:
         numpy_rate = few.size / median_seconds(lambda: numpy_encode(tensor, few), 3)
     seconds = median_seconds(lambda: encode(ArraySource(weights), case.settings), repeats)
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     rows: list[Row] = []
 
     def add(what: str, how: str, threads: int, rate: float, peer: float | None) -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNTIME = ROOT / "runtime_ops" / "csrc"
 ENCODER = ROOT / "edgecomp" / "encode" / "csrc"
 # No contraction to fused multiply-add: results are specified operation by operation.
-COMPILE_ARGS = ["-std=c99", "-O3", "-ffp-contract=off"]
+COMPILE_ARGS = ["-std=c99", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
 
 HEADERS = {
     "runtime_ops._native": RUNTIME / "edgecomp.h",
@@ -33,7 +33,8 @@ def declarations(header: str) -> str:
     """A C header as cffi's parser takes it: no comments, no preprocessor but integer constants."""
     text = re.sub(r"/\*.*?\*/", "", header, flags=re.S)
     text = re.sub(r"#ifdef __cplusplus\n.*?#endif\n", "", text, flags=re.S)
-    return re.sub(r"^#(?!define EC_\w+ \d+ *$).*$", "", text, flags=re.M)
+    text = re.sub(r"^#(?!define EC_\w+ \d+ *$).*$", "", text, flags=re.M)
+    return text.replace("EC_API ", "")
 
 
 def ffi_builder(module: str) -> FFI:

@@ -165,7 +165,7 @@ def _decode(tensor: CData, first: int, count: int, isa: str | None) -> NDArray[n
 
 def _isa(name: str | None) -> int:
     if name is None:
-        return int(lib.EC_ISA_COUNT)  # the fastest
+        return int(lib.EC_ISA_BEST)
     names = [_text(lib.ec_isa_name(i)) for i in range(lib.EC_ISA_COUNT)]
     if name not in names:
         raise ValueError(f"instruction set is {name!r}, expected one of {names}")

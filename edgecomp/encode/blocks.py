@@ -7,7 +7,6 @@ alone, so that any number of threads gives the same bytes. Only a few blocks are
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -15,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.host import usable_cores
 from edgecomp.encode.source import WeightError, WeightSource
 from runtime_ops.formats import WindingFormat
 
@@ -41,7 +41,7 @@ def map_blocks(
         check_finite(weights, first)
         return work(weights)
 
-    threads = os.cpu_count() or 1
+    threads = usable_cores()
     with ThreadPoolExecutor(threads) as pool:
         waiting: list[Future[Result]] = []
         try:
@@ -54,6 +54,19 @@ def map_blocks(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+class PartWriter:
+    """An array of known size that is filled piece by piece, so that it is in memory only once."""
+
+    def __init__(self, size: int, dtype: str) -> None:
+        self.array: NDArray[np.generic] = np.empty(size, dtype)
+        self._filled = 0
+
+    def append(self, piece: NDArray[np.generic]) -> None:
+        """Puts `piece` behind the pieces before it."""
+        self.array[self._filled : self._filled + len(piece)] = piece
+        self._filled += len(piece)
 
 
 def check_finite(weights: NDArray[np.float32], first: int) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edgecomp.encode import companding
 from edgecomp.encode.lattice import SIDE, Vector, centred_shift
 from edgecomp.encode.search import PointSearch
+from edgecomp.encode.settings import packed_bits
 from runtime_ops.formats import WindingFormat
 
 UNIFORM_LEVELS = 1 << 16
@@ -114,8 +115,6 @@ def lattice_format(
 
     Indices are packed in bits or in radix, whichever takes less.
     """
-    bits = (points - 1).bit_length()
-    digits = max(n for n in range(1, 65) if points**n <= 1 << 64)
     return WindingFormat(
         dim=dim,
         points=points,
@@ -126,7 +125,7 @@ def lattice_format(
         centre=False,
         classes=1,
         group=group,
-        packing="radix" if 64 / digits < bits else "bits",
+        packing="radix" if packed_bits(points) < (points - 1).bit_length() else "bits",
         table=companding.normal_table() if companded else None,
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.encode.blocks import block_weights, map_blocks
+from edgecomp.encode.blocks import PartWriter, block_weights, map_blocks
 from edgecomp.encode.lattice import SIDE, Vector
 from edgecomp.encode.raw import encode_raw
 from edgecomp.encode.search import Errors, PointSearch
@@ -69,14 +69,14 @@ def encode_paper(source: WeightSource, settings: PaperSettings) -> EncodedTensor
 
     params = _params(fmt, cloud, settings.box)
     search = PointSearch(fmt)
-    codes = []
+    codes = PartWriter(fmt.code_bytes(math.prod(source.shape)), "u1")
     errors = Errors()
     for indices, block_errors in map_blocks(
         source, block_weights(fmt), lambda w: _encode_block(search, w, cloud, params)
     ):
         codes.append(search.pack(indices))
         errors += block_errors
-    parts: dict[str, NDArray[np.generic]] = {"codes": np.concatenate(codes), "params": params}
+    parts: dict[str, NDArray[np.generic]] = {"codes": codes.array, "params": params}
     return EncodedTensor(fmt, source.shape, parts, errors.bound_f32())
 
 

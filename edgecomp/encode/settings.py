@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from runtime_ops.formats import MAX_CLASSES, MAX_GROUP, MAX_POINTS
+from runtime_ops.formats import MAX_CLASSES, MAX_GROUP, MAX_POINTS, radix_digits
 
 PAPER_MAX_POINTS = 1 << 16  # up to here frac(k / m) is exact in 32 bits
 DEFAULT_GROUP = 128
@@ -42,8 +42,25 @@ class PaperSettings:
             raise SettingsError(f"points are {self.points}, expected 2..{PAPER_MAX_POINTS}")
         if not (math.isfinite(self.box) and 2.0**-32 <= self.box <= 2.0**32):
             raise SettingsError(f"box is {self.box}, expected a side between 2**-32 and 2**32")
+        if list(self.points) != sorted(set(self.points)):
+            raise SettingsError(f"points are {self.points}, expected an ascending list")
         if not 0 <= self.classes < MAX_CLASSES:
             raise SettingsError(f"classes is {self.classes}, expected 0..{MAX_CLASSES - 1}")
+        for name in ("max_error", "target_error", "raw_error"):
+            value = getattr(self, name)
+            if not (value is None and name == "raw_error") and not (value >= 0):  # or NaN
+                raise SettingsError(f"{name} is {value}, expected 0 or more")
+
+    @property
+    def passes(self) -> int:
+        """How often an encoder reads the weights, at most: twice, once per U, and to encode."""
+        return 3 + len(self.points)
+
+    @property
+    def expected_bpw(self) -> float:
+        """Bits per weight of codes, at most."""
+        indices = (max(self.points) + 1) * (self.classes + 1)
+        return (indices - 1).bit_length() / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +121,27 @@ class LatticeSettings:
 
     @property
     def chosen_group(self) -> int:
-        """Weights that share a scale."""
+        """Weights that share a scale, at most."""
         return self.group or DEFAULT_GROUP // self.chosen_dim * self.chosen_dim
+
+    @property
+    def passes(self) -> int:
+        """How often an encoder reads the weights: for the largest scale, and to encode."""
+        return 2
+
+    @property
+    def expected_bpw(self) -> float:
+        """Bits per weight of codes and scales."""
+        bits = packed_bits(self.chosen_points)
+        return bits / self.chosen_dim + 8 / self.chosen_group
 
 
 Settings = PaperSettings | LatticeSettings
+
+
+def packed_bits(radix: int) -> float:
+    """Bits of an index below `radix`, in whole bits or several in 64, whichever takes less."""
+    return min((radix - 1).bit_length(), 64 / radix_digits(radix))
 
 
 def most_points(index_bits: float) -> int:

@@ -19,7 +19,7 @@ static ec_status decode(const ec_tensor *tensor, uint64_t first, uint64_t count)
         exit(2);
     }
     ec_status status = ec_decode(tensor, first, count, out, EC_ISA_SCALAR);
-    if (status == EC_OK) status = ec_decode(tensor, first, count, out, EC_ISA_COUNT);
+    if (status == EC_OK) status = ec_decode(tensor, first, count, out, EC_ISA_BEST);
     free(out);
     return status;
 }

@@ -20,10 +20,10 @@ static float group_factor(uint8_t byte) {
 }
 
 /* Indices first .. first + n - 1 of a bit-packed stream: little-endian, low bits first. */
-static void unpack_bits(const ec_tensor *t, uint64_t first, size_t n, uint32_t bits, uint32_t *out) {
-    uint32_t mask = (UINT32_C(1) << bits) - 1;
-    uint64_t bit = first * bits;
-    for (size_t i = 0; i < n; i++, bit += bits) {
+static void unpack_bits(const ec_tensor *t, const ec_winding_plan *plan, uint64_t first, size_t n, uint32_t *out) {
+    uint32_t mask = (UINT32_C(1) << plan->index_bits) - 1;
+    uint64_t bit = first * plan->index_bits;
+    for (size_t i = 0; i < n; i++, bit += plan->index_bits) {
         uint64_t byte = bit >> 3;
         uint64_t word = 0;
         if (byte + 8 <= t->codes_bytes) {
@@ -37,14 +37,14 @@ static void unpack_bits(const ec_tensor *t, uint64_t first, size_t n, uint32_t b
 
 /* Indices first .. first + n - 1 of a radix-packed stream: each 64-bit word is a fraction whose
  * next digit in base radix is the integer part of its product with the radix. */
-static void unpack_radix(const ec_tensor *t, uint64_t first, size_t n, uint32_t radix, uint32_t *out) {
-    uint32_t digits = ec_winding_digits(&t->winding);
-    const uint8_t *word = t->codes + first / digits * 8;
-    uint32_t skip = (uint32_t)(first % digits);
+static void unpack_radix(const ec_tensor *t, const ec_winding_plan *plan, uint64_t first, size_t n, uint32_t *out) {
+    uint64_t radix = plan->radix;
+    const uint8_t *word = t->codes + first / plan->digits * 8;
+    uint32_t skip = (uint32_t)(first % plan->digits);
     uint64_t fraction = ec_load_u64(word);
     for (uint32_t j = 0; j < skip; j++) fraction *= radix;
     for (size_t i = 0; i < n; i++) {
-        if (skip == digits) {
+        if (skip == plan->digits) {
             word += 8;
             fraction = ec_load_u64(word);
             skip = 0;
@@ -90,6 +90,9 @@ static void plan_winding(const ec_tensor *t, ec_winding_plan *plan) {
     plan->centre = w->centre;
     plan->classes = w->classes;
     plan->codes = ec_winding_codes(w);
+    plan->radix = ec_winding_radix(w);
+    plan->index_bits = ec_winding_index_bits(w);
+    plan->digits = w->radix_packed ? ec_winding_digits(w) : 0;
     for (uint32_t d = 0; d < w->dim; d++) {
         plan->generator[d] = w->generator[d];
         plan->shift[d] = w->shift[d];
@@ -97,13 +100,35 @@ static void plan_winding(const ec_tensor *t, ec_winding_plan *plan) {
     }
 }
 
-static void decode_winding(const ec_tensor *t, uint64_t first, uint64_t count, float *out, const ec_kernels *kernels) {
+/* What is done once for a call: kernels chosen, parameters made ready. */
+typedef struct ec_decoder {
+    const ec_tensor *tensor;
+    ec_kernels kernels;
+    ec_winding_plan plan; /* of a winding */
+} ec_decoder;
+
+static ec_status start(const ec_tensor *t, ec_isa isa, ec_decoder *decoder) {
+    decoder->tensor = t;
+    if (!ec_kernels_for(isa, &decoder->kernels)) return EC_UNSUPPORTED;
+    if (t->codec == EC_CODEC_WINDING) plan_winding(t, &decoder->plan);
+    return EC_OK;
+}
+
+/* Sets the scales of all classes for the group that weight `first` is in. */
+static void enter_group(const ec_tensor *t, uint64_t first, ec_winding_plan *plan) {
     const ec_winding *w = &t->winding;
-    uint32_t bits = ec_winding_index_bits(w), radix = ec_winding_radix(w);
+    float factor = w->group != 0 ? group_factor(t->scales[first / w->group]) : 1.0f;
+    for (uint32_t j = 0; j < w->classes; j++) {
+        plan->class_scale[j] = ec_load_f32(t->params + 4 * (w->dim + j)) * factor;
+    }
+}
+
+static void decode_winding(ec_decoder *decoder, uint64_t first, uint64_t count, float *out) {
+    const ec_tensor *t = decoder->tensor;
+    const ec_winding *w = &t->winding;
+    ec_winding_plan *plan = &decoder->plan;
     uint32_t indices[EC_TILE_INDICES];
     float tile[TILE_WEIGHTS];
-    ec_winding_plan plan;
-    plan_winding(t, &plan);
     while (count > 0) {
         /* A step ends at the next group (which has another scale) or with the tile. */
         uint64_t index = first / w->dim;
@@ -113,19 +138,16 @@ static void decode_winding(const ec_tensor *t, uint64_t first, uint64_t count, f
         if (count < weights) weights = count;
         size_t n = (size_t)((lead + weights + w->dim - 1) / w->dim);
 
-        float factor = w->group != 0 ? group_factor(t->scales[first / w->group]) : 1.0f;
-        for (uint32_t j = 0; j < w->classes; j++) {
-            plan.class_scale[j] = ec_load_f32(t->params + 4 * (w->dim + j)) * factor;
-        }
-        if (w->radix_packed) {
-            unpack_radix(t, index, n, radix, indices);
+        enter_group(t, first, plan);
+        if (plan->digits != 0) {
+            unpack_radix(t, plan, index, n, indices);
         } else {
-            unpack_bits(t, index, n, bits, indices);
+            unpack_bits(t, plan, index, n, indices);
         }
         if (lead == 0 && n * w->dim == weights) {
-            kernels->decode_f32_wd(&plan, indices, n, out);
+            decoder->kernels.decode_f32_wd(plan, indices, n, out);
         } else {
-            kernels->decode_f32_wd(&plan, indices, n, tile);
+            decoder->kernels.decode_f32_wd(plan, indices, n, tile);
             memcpy(out, tile + lead, (size_t)weights * sizeof *out);
         }
         first += weights;
@@ -134,7 +156,8 @@ static void decode_winding(const ec_tensor *t, uint64_t first, uint64_t count, f
     }
 }
 
-static void decode_range(const ec_tensor *t, uint64_t first, uint64_t count, float *out, const ec_kernels *kernels) {
+static void decode_range(ec_decoder *decoder, uint64_t first, uint64_t count, float *out) {
+    const ec_tensor *t = decoder->tensor;
     switch (t->codec) {
         case EC_CODEC_RAW_F32:
             memcpy(out, t->codes + 4 * first, (size_t)count * sizeof *out);
@@ -143,7 +166,7 @@ static void decode_range(const ec_tensor *t, uint64_t first, uint64_t count, flo
             for (uint64_t i = 0; i < count; i++) out[i] = half_to_float(ec_load_u16(t->codes + 2 * (first + i)));
             break;
         case EC_CODEC_WINDING:
-            decode_winding(t, first, count, out, kernels);
+            decode_winding(decoder, first, count, out);
             break;
     }
 }
@@ -152,10 +175,10 @@ ec_status ec_decode(const ec_tensor *t, uint64_t first, uint64_t count, float *o
     if (t == NULL || (out == NULL && count != 0)) return EC_BAD_ARGUMENT;
     if (first > t->n_weights || count > t->n_weights - first) return EC_BAD_ARGUMENT;
     if (count > SIZE_MAX / sizeof *out) return EC_BAD_ARGUMENT;
-    const ec_kernels *kernels = ec_kernels_for(isa);
-    if (kernels == NULL) return EC_UNSUPPORTED;
-    decode_range(t, first, count, out, kernels);
-    return EC_OK;
+    ec_decoder decoder;
+    ec_status status = start(t, isa, &decoder);
+    if (status == EC_OK) decode_range(&decoder, first, count, out);
+    return status;
 }
 
 /* Rows of the tensor seen as a matrix; a tensor without dimensions is one row. */
@@ -176,17 +199,17 @@ ec_status ec_decode_rows(const ec_tensor *t, uint64_t first_row, uint64_t n_rows
 ec_status ec_gemv(const ec_tensor *t, uint64_t first_row, uint64_t n_rows, const float *x, float *y, ec_isa isa) {
     uint64_t columns;
     if (t == NULL || x == NULL || (y == NULL && n_rows != 0)) return EC_BAD_ARGUMENT;
+    ec_decoder decoder;
     ec_status status = row_range(t, first_row, n_rows, &columns);
+    if (status == EC_OK) status = start(t, isa, &decoder);
     if (status != EC_OK) return status;
-    const ec_kernels *kernels = ec_kernels_for(isa);
-    if (kernels == NULL) return EC_UNSUPPORTED;
     for (uint64_t row = 0; row < n_rows; row++) {
         float lanes[EC_LANES] = {0};
         float tile[TILE_WEIGHTS];
         for (uint64_t column = 0; column < columns; column += TILE_WEIGHTS) {
             uint64_t n = columns - column < TILE_WEIGHTS ? columns - column : TILE_WEIGHTS;
-            decode_range(t, (first_row + row) * columns + column, n, tile, kernels);
-            kernels->dot_f32_f32(tile, x + column, (size_t)n, lanes);
+            decode_range(&decoder, (first_row + row) * columns + column, n, tile);
+            decoder.kernels.dot_f32_f32(tile, x + column, (size_t)n, lanes);
         }
         float b0 = lanes[0] + lanes[4], b1 = lanes[1] + lanes[5];
         float b2 = lanes[2] + lanes[6], b3 = lanes[3] + lanes[7];

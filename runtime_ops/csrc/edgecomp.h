@@ -15,6 +15,9 @@
 extern "C" {
 #endif
 
+/* What the shared library exports; all else in it is hidden by -fvisibility=hidden. */
+#define EC_API __attribute__((visibility("default")))
+
 #define EC_MAX_DIMS 8
 #define EC_MAX_DIM 4
 #define EC_MAX_CLASSES 16
@@ -32,7 +35,7 @@ typedef enum ec_status {
 } ec_status;
 
 /* One line for a status; never NULL. */
-const char *ec_status_text(ec_status status);
+EC_API const char *ec_status_text(ec_status status);
 
 /* ---- tensors ---------------------------------------------------------------------------------- */
 
@@ -69,29 +72,37 @@ typedef struct ec_tensor {
 
 /* Checks a tensor whose fields were filled by hand (shape, codec, parameters, part sizes) and sets
  * n_weights. ec_container_tensor has done this already. */
-ec_status ec_tensor_check(ec_tensor *tensor);
+EC_API ec_status ec_tensor_check(ec_tensor *tensor);
 
 /* ---- kernels ---------------------------------------------------------------------------------- */
 
 /* Instruction sets that kernels exist for in this build and that this machine can run, as bits of
  * 1 << ec_isa. */
-typedef enum ec_isa { EC_ISA_SCALAR = 0, EC_ISA_AVX2, EC_ISA_NEON, EC_ISA_NEON_ARMV7, EC_ISA_COUNT } ec_isa;
-uint32_t ec_isa_available(void);
-const char *ec_isa_name(ec_isa isa);
-/* The fastest available one; what isa = EC_ISA_COUNT stands for in the calls below. */
-ec_isa ec_isa_best(void);
+typedef enum ec_isa {
+    EC_ISA_SCALAR = 0,
+    EC_ISA_AVX2,
+    EC_ISA_NEON,
+    EC_ISA_NEON_ARMV7,
+    EC_ISA_COUNT,        /* grows with new ones */
+    EC_ISA_BEST = 0x7FFF /* in calls: the fastest kernel that there is */
+} ec_isa;
+EC_API uint32_t ec_isa_available(void);
+EC_API const char *ec_isa_name(ec_isa isa);
+/* The fastest available one. A call with an instruction set takes, for each of its steps, the
+ * kernel of that set or else of the next lower one that has it. */
+EC_API ec_isa ec_isa_best(void);
 
 /* Writes weights first .. first + count - 1, counted in C order, to out (float32 [count]). */
-ec_status ec_decode(const ec_tensor *tensor, uint64_t first, uint64_t count, float *out, ec_isa isa);
+EC_API ec_status ec_decode(const ec_tensor *tensor, uint64_t first, uint64_t count, float *out, ec_isa isa);
 
 /* Writes rows first_row .. first_row + n_rows - 1 of the tensor seen as a matrix whose row count is
  * shape[0], to out (float32 [n_rows][n_weights / shape[0]]). */
-ec_status ec_decode_rows(const ec_tensor *tensor, uint64_t first_row, uint64_t n_rows, float *out,
+EC_API ec_status ec_decode_rows(const ec_tensor *tensor, uint64_t first_row, uint64_t n_rows, float *out,
                          ec_isa isa);
 
 /* y = W x for the same matrix W (d_out, d_in): x float32 [d_in], y float32 [n_rows] for rows
  * first_row .. first_row + n_rows - 1. Sums run in eight lanes, see reference.gemv_f32. */
-ec_status ec_gemv(const ec_tensor *tensor, uint64_t first_row, uint64_t n_rows, const float *x, float *y,
+EC_API ec_status ec_gemv(const ec_tensor *tensor, uint64_t first_row, uint64_t n_rows, const float *x, float *y,
                   ec_isa isa);
 
 /* ---- container -------------------------------------------------------------------------------- */
@@ -108,19 +119,19 @@ typedef struct ec_container {
 } ec_container;
 
 /* Checks the whole file: structure, keys, formats, every tensor. No memory is allocated. */
-ec_status ec_container_open(const void *data, size_t size, ec_container *container);
+EC_API ec_status ec_container_open(const void *data, size_t size, ec_container *container);
 
 /* Fills `tensor` with the i-th tensor. */
-ec_status ec_container_tensor(const ec_container *container, uint32_t i, ec_tensor *tensor);
+EC_API ec_status ec_container_tensor(const ec_container *container, uint32_t i, ec_tensor *tensor);
 
 /* The i-th tensor's name: UTF-8, not terminated. */
-ec_status ec_container_name(const ec_container *container, uint32_t i, ec_slice *name);
+EC_API ec_status ec_container_name(const ec_container *container, uint32_t i, ec_slice *name);
 
 /* Index of the tensor of that name; EC_BAD_ARGUMENT when there is none. */
-ec_status ec_container_find(const ec_container *container, const char *name, size_t name_bytes, uint32_t *i);
+EC_API ec_status ec_container_find(const ec_container *container, const char *name, size_t name_bytes, uint32_t *i);
 
 /* Value of a string key (for example "edgecomp.settings"); EC_BAD_ARGUMENT when there is none. */
-ec_status ec_container_string(const ec_container *container, const char *key, ec_slice *value);
+EC_API ec_status ec_container_string(const ec_container *container, const char *key, ec_slice *value);
 
 #ifdef __cplusplus
 }

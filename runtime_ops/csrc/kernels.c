@@ -35,6 +35,7 @@ static int machine_has(ec_isa isa) {
             return 0;
 #endif
         case EC_ISA_COUNT:
+        case EC_ISA_BEST:
             break;
     }
     return 0;
@@ -43,7 +44,8 @@ static int machine_has(ec_isa isa) {
 uint32_t ec_isa_available(void) {
     uint32_t bits = 0;
     for (int isa = 0; isa < EC_ISA_COUNT; isa++) {
-        if (table[isa].decode_f32_wd != NULL && machine_has((ec_isa)isa)) bits |= UINT32_C(1) << isa;
+        int exists = table[isa].decode_f32_wd != NULL || table[isa].dot_f32_f32 != NULL;
+        if (exists && machine_has((ec_isa)isa)) bits |= UINT32_C(1) << isa;
     }
     return bits;
 }
@@ -54,7 +56,8 @@ const char *ec_isa_name(ec_isa isa) {
         case EC_ISA_AVX2: return "avx2";
         case EC_ISA_NEON: return "neon";
         case EC_ISA_NEON_ARMV7: return "neon_armv7";
-        case EC_ISA_COUNT: break;
+        case EC_ISA_COUNT:
+        case EC_ISA_BEST: break;
     }
     return "unknown";
 }
@@ -66,8 +69,15 @@ ec_isa ec_isa_best(void) {
     return (ec_isa)best;
 }
 
-const ec_kernels *ec_kernels_for(ec_isa isa) {
-    if (isa == EC_ISA_COUNT) isa = ec_isa_best();
-    if (isa < 0 || isa >= EC_ISA_COUNT || (ec_isa_available() >> isa & 1) == 0) return NULL;
-    return &table[isa];
+int ec_kernels_for(ec_isa isa, ec_kernels *kernels) {
+    uint32_t bits = ec_isa_available();
+    if (isa == EC_ISA_BEST) isa = ec_isa_best();
+    if ((int)isa < 0 || isa >= EC_ISA_COUNT || (bits >> isa & 1) == 0) return 0;
+    memset(kernels, 0, sizeof *kernels);
+    for (int lower = (int)isa; lower >= 0; lower--) {
+        if ((bits >> lower & 1) == 0) continue;
+        if (kernels->decode_f32_wd == NULL) kernels->decode_f32_wd = table[lower].decode_f32_wd;
+        if (kernels->dot_f32_f32 == NULL) kernels->dot_f32_f32 = table[lower].dot_f32_f32;
+    }
+    return 1;
 }

@@ -16,12 +16,16 @@
 #define EC_ARCH_AARCH64 1
 #elif defined(__arm__)
 #define EC_ARCH_ARMV7 1
+/* GCC compiles NEON in one file on request (winding_neon.c); clang only for a target that has it. */
+#if defined(__ARM_NEON) || !defined(__clang__)
+#define EC_HAVE_NEON_ARMV7 1
+#endif
 #endif
 
 #define EC_LANES 8          /* partial sums of a dot product, part of its specification */
 #define EC_TILE_INDICES 128 /* indices unpacked at a time: 512 bytes, and at most 2 KiB of weights */
 
-/* A winding made ready for the kernels: parameters in registers' width, floats loaded. */
+/* A winding made ready for the kernels: derived sizes, parameters in registers' width. */
 typedef struct ec_winding_plan {
     uint32_t dim;
     uint32_t generator[EC_MAX_DIM];
@@ -33,6 +37,9 @@ typedef struct ec_winding_plan {
     uint32_t centre;         /* 1: code 0 is the centre node */
     uint32_t classes;
     uint32_t codes;          /* codes per class */
+    uint32_t radix;          /* different indices */
+    uint32_t index_bits;     /* bits of an index, bit-packed */
+    uint32_t digits;         /* indices in 64 bits, radix-packed; 0: bit-packed */
     float centre_point[EC_MAX_DIM];
     float class_scale[EC_MAX_CLASSES]; /* already times the group's factor */
 } ec_winding_plan;
@@ -48,8 +55,8 @@ typedef struct ec_kernels {
     ec_dot_f32_f32_fn *dot_f32_f32;
 } ec_kernels;
 
-/* NULL when this build or this machine has none for that instruction set. */
-const ec_kernels *ec_kernels_for(ec_isa isa);
+/* The kernels for an instruction set, or for EC_ISA_BEST; 0 when this machine or build lacks it. */
+int ec_kernels_for(ec_isa isa, ec_kernels *kernels);
 
 #define EC_KERNEL(operation, isa) ec_##operation##_fn ec_##operation##_##isa;
 #include "kernels.inc"

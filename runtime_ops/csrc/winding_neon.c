@@ -1,8 +1,8 @@
 /* Winding kernels for NEON, aarch64 and ARMv7: four indices at a time. */
 #include "kernels.h"
 
-#if defined(EC_ARCH_AARCH64) || defined(EC_ARCH_ARMV7)
-#if defined(EC_ARCH_ARMV7) && !defined(__ARM_NEON)
+#if defined(EC_ARCH_AARCH64) || defined(EC_HAVE_NEON_ARMV7)
+#if !defined(__ARM_NEON)
 #pragma GCC target("fpu=neon")
 #endif
 #include <arm_neon.h>

@@ -279,8 +279,11 @@ static void account(const ec_search *s, const safe_box *box, const run *r, const
         if (scale == 0) scale = 1;
         stats->squared_error += squared * scale * scale;
         stats->absolute_error += absolute * scale;
-        /* float32 rounding of scale * value and of the sum with the centre comes on top */
-        bound = (bound + (size + s->levels) * 0x1p-23) * scale;
+        /* scale * value and the sum with the centre are each rounded to float32 */
+        double largest = (size + bound) * scale, centre = 0;
+        for (uint32_t d = 0; d < s->dim; d++) centre = fmax(centre, fabs(r->centre_point[d]));
+        double rounding = sqrt((double)s->dim) * 0x1p-24 * (2 * largest + centre);
+        bound = (bound * scale + rounding) * (1 + 0x1p-20);
         if (bound > stats->error_bound) stats->error_bound = bound;
     }
 }

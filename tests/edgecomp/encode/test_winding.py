@@ -44,6 +44,7 @@ PAPERS = [
     PaperSettings(points=(200,), box=0.03, classes=4, raw_error=None),
     PaperSettings(points=(2,), classes=0, raw_error=None),
     PaperSettings(points=(65536,), box=2.0, raw_error=None),
+    PaperSettings(points=(65536,), box=0.01, raw_error=None),
 ]
 
 
@@ -69,6 +70,8 @@ def weights_of(kind: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float
         gaussian = np.zeros(shape)
     elif kind == "sparse":
         gaussian *= rng.random(shape) < 0.01
+    elif kind == "offset":
+        gaussian = 300 + gaussian / 5
     elif kind == "uneven":
         gaussian *= np.exp(rng.normal(0, 6, (shape[0],) + (1,) * (len(shape) - 1)))
     return gaussian.astype(np.float32)
@@ -77,7 +80,9 @@ def weights_of(kind: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float
 @settings(deadline=None, max_examples=150)
 @given(
     preset=st.sampled_from(LATTICES + PAPERS),
-    kind=st.sampled_from(["gaussian", "tails", "spike", "constant", "zero", "sparse", "uneven"]),
+    kind=st.sampled_from(
+        ["gaussian", "tails", "spike", "constant", "zero", "sparse", "uneven", "offset"]
+    ),
     shape=st.sampled_from([(1, 1), (1, 5), (3, 7), (16, 128), (5, 129), (2, 3, 5, 5), (257, 2)]),
     seed=st.integers(0, 2**32 - 1),
 )
@@ -163,22 +168,48 @@ def test_error_falls_as_bits_rise() -> None:
 @pytest.mark.parametrize("bits", [0.5, 1, 2.2, 3, 3.3, 4, 4.7, 5, 6, 7.9, 12, 24])
 def test_bits_are_a_ceiling(bits: float) -> None:
     """Packed indices never take more than was asked for, and not much less."""
-    fmt = format_for(LatticeSettings(bits=bits))
+    fmt = format_for(LatticeSettings(bits=bits), 4096)
     assert bits - 0.26 <= fmt.index_bpw <= bits + 1e-9
+
+
+def test_groups_do_not_span_rows_where_they_need_not() -> None:
+    """The group is cut to a divisor of the row if there is one of at least half its size."""
+    for columns, group in (
+        (256, 128),
+        (768, 128),
+        (576, 96),
+        (192, 96),
+        (100, 100),
+        (27, 128),
+        (4, 128),
+    ):
+        assert format_for(LatticeSettings(), columns).group == group
+    assert format_for(LatticeSettings(dim=3, group=48), 96).group == 48
+    weights = weights_of("gaussian", (4, 576), 1)
+    assert len(encode(ArraySource(weights), LatticeSettings()).parts["scales"]) == 4 * 6
+
+
+def test_expected_rate_is_the_real_one() -> None:
+    """What a run estimates its output by, and how often it reads the weights."""
+    for preset in (LatticeSettings(bits=3.3), LatticeSettings(points=1600), PaperSettings()):
+        weights = weights_of("tails", (256, 256), 1) / 4
+        tensor = encode(ArraySource(weights), preset)
+        real = 8 * (tensor.n_bytes - tensor.parts["params"].nbytes) / weights.size
+        assert preset.expected_bpw * 0.8 <= real <= preset.expected_bpw * 1.001
 
 
 def test_packing_takes_the_smaller() -> None:
     """Mixed radix where it saves bits (1600 points: 6 in 64 bits), whole bits where it does not."""
-    assert format_for(LatticeSettings(points=1600)).packing == "radix"
-    assert format_for(LatticeSettings(points=1600)).index_bpw == pytest.approx(64 / 6 / 2)
-    assert format_for(LatticeSettings(points=256)).packing == "bits"
-    assert format_for(LatticeSettings(points=3, dim=1)).index_bpw == 64 / 40
+    assert format_for(LatticeSettings(points=1600), 4096).packing == "radix"
+    assert format_for(LatticeSettings(points=1600), 4096).index_bpw == pytest.approx(64 / 6 / 2)
+    assert format_for(LatticeSettings(points=256), 4096).packing == "bits"
+    assert format_for(LatticeSettings(points=3, dim=1), 4096).index_bpw == 64 / 40
 
 
 @pytest.mark.parametrize("points", [3, 7131, 65535, (1 << 24) - 3, 1 << 20])
 def test_packing_round_trip(points: int) -> None:
     """Every index comes back, the largest and a partly filled last word included."""
-    fmt = format_for(LatticeSettings(points=points, dim=1, companded=False))
+    fmt = format_for(LatticeSettings(points=points, dim=1, companded=False), 4096)
     rng = np.random.default_rng(points)
     indices = rng.integers(0, points, 1003, np.uint32)
     indices[:7] = points - 1
@@ -244,6 +275,9 @@ def test_settings_outside_their_range_are_refused() -> None:
         (lambda: LatticeSettings(dim=5), "dim is 5"),
         (lambda: LatticeSettings(group=30), "group is 30, expected a multiple of 4"),
         (lambda: PaperSettings(points=()), r"points are \(\)"),
+        (lambda: PaperSettings(points=(1600, 225)), "expected an ascending list"),
+        (lambda: PaperSettings(max_error=math.nan), "max_error is nan, expected 0 or more"),
+        (lambda: PaperSettings(raw_error=-1.0), "raw_error is -1.0"),
         (lambda: PaperSettings(box=0.0), "box is 0.0"),
         (lambda: PaperSettings(classes=16), "classes is 16"),
     ]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from edgecomp.checkpoint.hub import download, is_hub_id
 from edgecomp.checkpoint.safetensors_file import (
@@ -15,12 +14,12 @@ from edgecomp.checkpoint.safetensors_file import (
     TensorSource,
     read_header,
 )
+from edgecomp.checkpoint.shard_index import INDEX_NAME, read_index, read_json
 from edgecomp.encode import WeightSource
 
 __all__ = ["Checkpoint", "CheckpointError", "TensorEntry", "open_checkpoint"]
 
 WEIGHT_DTYPES = ("F32", "F16", "BF16")
-INDEX_NAME = "model.safetensors.index.json"
 PICKLES = (".bin", ".pth", ".pt")
 # Integer buffers that modules save beside their weights and build anew by themselves.
 BUFFERS = ("position_ids", "num_batches_tracked")
@@ -135,17 +134,9 @@ def find_tensors(folder: Path) -> dict[str, TensorEntry]:
 
 def read_shards(folder: Path, index: Path) -> dict[str, TensorEntry]:
     """The tensors that a shard index lists, each found in the shard that it names."""
-    weight_map = read_json(index, "").get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise CheckpointError(f"{index}: no weight_map", "download the index file again")
     headers: dict[str, dict[str, TensorEntry]] = {}
     found: dict[str, TensorEntry] = {}
-    for name, shard in weight_map.items():
-        if not isinstance(shard, str) or not is_file_name(shard):
-            raise CheckpointError(
-                f"{index}: tensor {name} is in {shard!r}, expected a file of the same folder",
-                "use an index file that was saved with the model",
-            )
+    for name, shard in read_index(index).items():
         if shard not in headers:
             if not (folder / shard).is_file():
                 raise CheckpointError(
@@ -160,11 +151,6 @@ def read_shards(folder: Path, index: Path) -> dict[str, TensorEntry]:
             )
         found[name] = headers[shard][name]
     return found
-
-
-def is_file_name(text: str) -> bool:
-    """Whether a text names a file in the same folder."""
-    return text != ".." and "\\" not in text and PurePosixPath(text).name == text
 
 
 def select_weights(found: Mapping[str, TensorEntry]) -> tuple[list[TensorEntry], list[str]]:
@@ -222,16 +208,3 @@ def same_bytes(a: TensorEntry, b: TensorEntry) -> bool:
             if file_a.read(count) != file_b.read(count):
                 return False
     return True
-
-
-def read_json(path: Path, hint: str) -> dict[str, object]:
-    """The JSON object in a file; CheckpointError when it is missing or something else."""
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise CheckpointError(f"{path.parent}: no {path.name}", hint) from None
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not JSON ({error})", "download the file again") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: not a JSON object", "download the file again")
-    return value

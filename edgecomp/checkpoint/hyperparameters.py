@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 
+from edgecomp.checkpoint.safetensors_file import CheckpointError
 from exporters.bundle import MetadataValue
 
 __all__ = ["context_length", "hyperparameters"]
@@ -30,6 +32,7 @@ def hyperparameters(config: Mapping[str, object]) -> dict[str, MetadataValue]:
 
     `config` is the whole config as compact JSON with sorted keys, so that any architecture can be
     built again; the numbers are those of `NAMES` that the config has, under llama.cpp's names.
+    Raises CheckpointError for a number among them that is not finite.
     """
     keys: dict[str, MetadataValue] = {
         "architecture": str(config.get("model_type", "unknown")),
@@ -41,10 +44,24 @@ def hyperparameters(config: Mapping[str, object]) -> dict[str, MetadataValue]:
         for name in names:
             values = [place[name] for place in searched if is_number(place.get(name))]
             if values and isinstance(values[0], int | float):
-                is_float = "epsilon" in key or key.startswith("rope.")
-                keys[key] = float(values[0]) if is_float else int(values[0])
+                keys[key] = number(key, name, values[0])
                 break
     return keys
+
+
+def number(key: str, name: str, value: int | float) -> int | float:
+    """The value of the config's field `name` in the type that its key has."""
+    is_float = "epsilon" in key or key.startswith("rope.")
+    try:
+        converted = float(value) if is_float else int(value)
+        finite = math.isfinite(converted)
+    except (OverflowError, ValueError):
+        finite = False
+    if not finite:
+        raise CheckpointError(
+            f"config.json: {name} is {value!r:.20}, expected a finite number", "correct config.json"
+        )
+    return converted
 
 
 def context_length(config: Mapping[str, object]) -> int | None:

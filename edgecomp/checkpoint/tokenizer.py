@@ -13,6 +13,7 @@ from exporters.bundle import MetadataValue
 
 __all__ = ["TokenType", "TokenizerError", "tokenizer_keys"]
 
+MAX_TOKENS = 1 << 20  # elements of an array in a container
 PREFIX = "tokenizer.ggml."
 SPACE = "\u2581"  # sentencepiece's mark for a space
 LLAMA3 = (
@@ -61,7 +62,7 @@ def tokenizer_keys(folder: Path, vocab_size: int | None) -> dict[str, MetadataVa
         return convert(tokenizer, special_ids(folder, tokenizer), vocab_size)
     except TokenizerError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise TokenizerError(f"{path}: not a tokenizer of the usual form ({error!r})") from error
 
 
@@ -100,6 +101,8 @@ def fill(tokenizer: dict[str, Any], vocab: Mapping[str, int], vocab_size: int | 
     by_id = {index: token for token, index in vocab.items()}
     by_id |= {item["id"]: token for token, item in added.items()}
     size = max(max(by_id) + 1, vocab_size or 0)
+    if min(by_id) < 0 or size > MAX_TOKENS:
+        raise TokenizerError(f"token ids {min(by_id)} to {size - 1}, expected 0..{MAX_TOKENS - 1}")
     unknown = tokenizer["model"].get("unk_token")
     tokens: list[str] = []
     types: list[TokenType] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import shutil
 from pathlib import Path
@@ -220,10 +221,28 @@ def test_paths_are_not_taken_for_hub_ids(
     assert "is a file" in str(refused(tiny / "config.json"))
 
 
+class FakeHub:
+    """huggingface_hub's snapshot_download: copies what is asked for out of a folder."""
+
+    def __init__(self, source: Path, cache: Path) -> None:
+        self.source, self.cache = source, cache
+        self.asked: list[tuple[str | None, list[str]]] = []
+
+    def __call__(self, hub_id: str, revision: str | None, allow_patterns: list[str]) -> str:
+        self.asked.append((revision, allow_patterns))
+        self.cache.mkdir(exist_ok=True)
+        for file in filter(Path.is_file, self.source.rglob("*")):
+            name = file.relative_to(self.source).as_posix()
+            if any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns):
+                (self.cache / name).parent.mkdir(exist_ok=True)
+                shutil.copy(file, self.cache / name)
+        return str(self.cache)
+
+
 def test_hub_failures_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
-    def offline(hub_id: str, allow_patterns: list[str]) -> str:
+    def offline(hub_id: str, revision: str | None, allow_patterns: list[str]) -> str:
         raise OSError("first line\nsecond line")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
@@ -231,17 +250,38 @@ def test_hub_failures_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "owner/name could not be downloaded: first line" in str(error)
 
 
-def test_hub_id_is_downloaded_and_names_the_model(
-    monkeypatch: pytest.MonkeyPatch, tiny: Path
+@pytest.mark.parametrize("n_shards", [1, 3])
+def test_hub_id_downloads_what_the_index_names(
+    monkeypatch, tmp_path, model_writer, tensors, n_shards: int
 ) -> None:
     import huggingface_hub
 
-    asked = {}
+    source = model_writer(tmp_path / "source", tensors, n_shards)
+    (source / "tokenizer.json").write_text("{}")
+    for other in ("consolidated.safetensors", "onnx/model.safetensors", "model.bin"):
+        (source / other).parent.mkdir(exist_ok=True)
+        (source / other).write_bytes(b"large")
+    hub = FakeHub(source, tmp_path / "0123abcd")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
+    checkpoint = open_checkpoint("owner/name")
+    assert checkpoint.name == "owner/name"
+    assert {entry.name for entry in checkpoint.tensors} == set(tensors)
+    weights = {path.name for path in hub.cache.rglob("*.safetensors")}
+    assert weights == {path.name for path in checkpoint.shards}
+    assert len(weights) == n_shards
+    assert checkpoint.tokenizer == hub.cache / "tokenizer.json"
+    assert [revision for revision, _ in hub.asked] == [None, "0123abcd"]
+    assert not any("safetensors" in name for name in hub.asked[0][1] if "index" not in name)
 
-    def fake(hub_id: str, allow_patterns: list[str]) -> str:
-        asked[hub_id] = allow_patterns
-        return str(tiny)
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fake)
-    assert open_checkpoint("owner/name").name == "owner/name"
-    assert asked == {"owner/name": ["*.safetensors", "*.json"]}
+def test_hub_index_may_not_name_patterns(monkeypatch, tmp_path, model_writer, tensors) -> None:
+    import huggingface_hub
+
+    source = model_writer(tmp_path / "source", tensors, 2)
+    (source / "x.safetensors").write_bytes(b"")
+    index = {"weight_map": {"w": "*.safetensors"}}
+    (source / "model.safetensors.index.json").write_text(json.dumps(index))
+    hub = FakeHub(source, tmp_path / "cache")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
+    assert "shard *.safetensors is missing" in str(refused("owner/name"))
+    assert not list(hub.cache.glob("*.safetensors"))

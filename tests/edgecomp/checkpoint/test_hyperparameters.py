@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from edgecomp.checkpoint import CheckpointError
 from edgecomp.checkpoint.hyperparameters import context_length, hyperparameters
 
 
@@ -42,3 +45,24 @@ def test_odd_configs_give_only_what_they_have() -> None:
     config = {"vocab_size": None, "hidden_size": True, "rope_parameters": [1], "n_layer": "six"}
     assert set(hyperparameters(config)) == {"architecture", "config"}
     assert context_length({}) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("rope_theta", "Infinity"),
+        ("rope_theta", "1e999"),
+        ("rope_theta", "1" + "0" * 400),
+        ("max_position_embeddings", "NaN"),
+        ("num_hidden_layers", "-Infinity"),
+        ("vocab_size", "1" + "0" * 400),
+    ],
+)
+def test_numbers_that_are_not_finite(name: str, text: str) -> None:
+    config = json.loads(f'{{"{name}": {text}}}')
+    with pytest.raises(CheckpointError, match=f"{name} is .*, expected a finite number") as caught:
+        hyperparameters(config)
+    assert len(str(caught.value)) < 100
+    assert caught.value.hint
+    unused = json.loads(f'{{"time_step_limit": [0.0, {text}]}}')
+    assert set(hyperparameters(unused)) == {"architecture", "config"}

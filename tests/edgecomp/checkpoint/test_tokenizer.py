@@ -146,8 +146,27 @@ def test_trained_byte_level_tokenizer(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "{", '{"model": {"type": "BPE"}}', '{"model": 3}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        "{",
+        '{"model": {"type": "BPE"}}',
+        '{"model": 3}',
+        '{"model": {"type": "BPE", "vocab": {}, "merges": []}}',
+        "[" * 100_000,
+    ],
+)
 def test_other_files_are_one_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokenizer.json").write_text(text)
     with pytest.raises(TokenizerError, match=r"tokenizer\.json"):
+        tokenizer_keys(tmp_path, None)
+
+
+@pytest.mark.parametrize("index", [-1, 10**12])
+def test_token_ids_out_of_range(tmp_path: Path, index: int) -> None:
+    model = {"type": "WordPiece", "vocab": {"a": 0, "b": index}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
+    with pytest.raises(TokenizerError, match="token ids"):
         tokenizer_keys(tmp_path, None)

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +99,7 @@ def case_rows(case: Case, weights: NDArray[np.float32], repeats: int) -> list[Ro
         add("encode", "numpy", cores, numpy_rate, None)
     numpy_rate = weights.size / median_seconds(lambda: reference.decode(tensor), 3)
     for isa in native.instruction_sets():
-        seconds = median_seconds(lambda isa=isa: native.decode(tensor, isa), repeats)
+        seconds = median_seconds(partial(native.decode, tensor, isa), repeats)
         add("decode", isa, 1, weights.size / seconds, numpy_rate)
     add("decode", "numpy", 1, numpy_rate, None)
     return rows

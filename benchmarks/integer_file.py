@@ -14,11 +14,14 @@ from exporters.gguf import Container
 from runtime_ops import RawFormat
 
 
-def write(path: Path, like: Container, weights: dict[str, NDArray[np.float32]], bits: int) -> None:
-    """Writes every tensor that `like` encodes as integers, the others as `like` holds them.
+def write(
+    path: Path, like: Container, weights: dict[str, NDArray[np.float32]], bits: int
+) -> dict[str, int]:
+    """Bytes of each tensor that this writes: as integers what `like` encodes, the others raw.
 
     Model keys and tokenizer are those of `like`; per tensor there is a name and nothing else.
     """
+    n_bytes = {entry.name: entry.n_bytes for entry in like.tensors}
     writer = gguf.GGUFWriter(None, "integers")
     for key, value in like.metadata.items():
         if key.startswith(("edgecomp.model.", "tokenizer.")):
@@ -28,6 +31,7 @@ def write(path: Path, like: Container, weights: dict[str, NDArray[np.float32]], 
             writer.add_tensor(entry.name, np.asarray(like.read(entry.name).parts["raw"]))
             continue
         quantized = integers.quantize(weights[entry.name], bits)
+        n_bytes[entry.name] = quantized.n_bytes
         writer.add_tensor(f"{entry.name}.codes", quantized.codes.view(np.int8))
         writer.add_tensor(f"{entry.name}.zeros", quantized.zeros.view(np.int8))
         writer.add_tensor(f"{entry.name}.scales", quantized.scales)
@@ -35,6 +39,7 @@ def write(path: Path, like: Container, weights: dict[str, NDArray[np.float32]], 
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    return n_bytes
 
 
 def read(

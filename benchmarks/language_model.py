@@ -74,19 +74,12 @@ def integer_systems(checkpoint: Checkpoint, like: Path, folder: Path) -> list[Sy
         note(f"integers: {bits} bits")
         path = folder / f"integers-{bits}.gguf"
         with open_container(like) as container:
-            integer_file.write(path, container, weights, bits)
-            rates = {e.name: integer_bytes(e.n_weights, bits) for e in container.tensors}
-        body = sum(count for name, count in rates.items() if in_body(name))
+            n_bytes = integer_file.write(path, container, weights, bits)
+        body = sum(count for name, count in n_bytes.items() if in_body(name))
         model = build_model(path.name, checkpoint.config, integer_file.read(path, shapes, bits))
         name = f"round to nearest, {bits} bits, group 128"
         systems.append(System("integers", "uniform", name, path.stat().st_size, body, model))
     return systems
-
-
-def integer_bytes(n_weights: int, bits: int) -> int:
-    """Bytes of codes, zero points and scales of a matrix."""
-    groups = -(-n_weights // 128)
-    return -(-n_weights * bits // 8) + -(-groups * bits // 8) + 2 * groups
 
 
 def read_all(checkpoint: Checkpoint, name: str) -> NDArray[np.float32]:

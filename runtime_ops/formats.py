@@ -162,10 +162,6 @@ class WindingFormat:
 
 
 Format = RawFormat | WindingFormat
-FORMATS: dict[str, type[RawFormat] | type[WindingFormat]] = {
-    "raw": RawFormat,
-    "winding": WindingFormat,
-}
 
 
 def radix_digits(radix: int) -> int:

@@ -31,6 +31,8 @@ def encode(source: WeightSource, settings: Settings) -> EncodedTensor:
     """The tensor encoded by these settings; WeightError for NaN, infinite or missing weights."""
     if 0 in source.shape:
         raise WeightError(f"shape {source.shape} has no weights")
-    if isinstance(settings, PaperSettings):
-        return encode_paper(source, settings)
-    return encode_lattice(source, settings)
+    match settings:
+        case PaperSettings():
+            return encode_paper(source, settings)
+        case LatticeSettings():
+            return encode_lattice(source, settings)

@@ -37,6 +37,7 @@ LATTICES = [
     LatticeSettings(points=3, dim=4, group=4),
     LatticeSettings(points=2, dim=1, group=1),
     LatticeSettings(bits=0.5, companded=False),
+    LatticeSettings(bits=4, dim=1, companded=False),
 ]
 PAPERS = [
     PaperSettings(),
@@ -114,7 +115,10 @@ def test_bound_inside_the_box_is_the_lattice_one() -> None:
 
 @pytest.mark.parametrize("preset", [s for s in LATTICES if s.chosen_points <= 1 << 14], ids=str)
 def test_nearly_the_nearest_point(preset: LatticeSettings) -> None:
-    """The search's squared error is within 1.5 % of that of comparing with every point."""
+    """The search's squared error is that of comparing with every point, or 1.5 % more at most.
+
+    It is the same in one and two dimensions without companding, where distances are the lattice's.
+    """
     weights = weights_of("gaussian", (16, 128), 5)
     tensor = encode(ArraySource(weights), preset)
     fmt = tensor.format
@@ -129,7 +133,8 @@ def test_nearly_the_nearest_point(preset: LatticeSettings) -> None:
     for vector, factor in zip(weights.reshape(-1, dim).astype(np.float64), factors, strict=True):
         best += np.square(vector - factor * unit).sum(1).min()
     ours = float(np.square(group_errors(tensor, weights)).sum())
-    assert ours <= 1.015 * best
+    exact = not preset.companded and fmt.dim <= 2
+    assert ours <= best * (1 + 1e-6 if exact else 1.015)
 
 
 @pytest.mark.parametrize("preset", [*LATTICES, *PAPERS], ids=str)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exporters.gguf.codecs import CODECS
 from exporters.gguf.parse import Entry, GGUFStructure, check_zeros
 from exporters.gguf.spec import (
     ALIGNMENT,
@@ -22,7 +23,6 @@ from exporters.gguf.spec import (
     DIMS_KEY,
     DIMS_KIND,
     FILE_KEYS,
-    FORMAT_KEYS,
     FORMAT_VERSION,
     MAX_FORMATS,
     MAX_TABLE_ENTRIES,
@@ -36,15 +36,13 @@ from exporters.gguf.spec import (
     align,
     check_name,
     payload_name,
-    table_spec,
+    table_name,
 )
 from runtime_ops.formats import (
     EncodedTensor,
     Format,
     FormatError,
     PartSpec,
-    RawFormat,
-    WindingFormat,
     checked_weights,
 )
 
@@ -152,56 +150,34 @@ def _check_format_keys(entries: Mapping[str, Entry]) -> Iterator[str]:
         prefix = f"edgecomp.format.{i}."
         _check_kind(entries, f"{prefix}codec", STRING)
         codec = str(entries[f"{prefix}codec"].value)
-        if codec not in FORMAT_KEYS:
-            known = list(FORMAT_KEYS)
-            raise ContainerError(f"format {i}: codec {codec!r}, expected one of {known}")
-        for field, kind in FORMAT_KEYS[codec].items():
-            _check_kind(entries, prefix + field, kind)
-            yield prefix + field
+        if codec not in CODECS:
+            known = [*CODECS]
+            raise ContainerError(f"format {i}: unknown codec {codec!r}, expected one of {known}")
+        yield f"{prefix}codec"
+        for key, kind in CODECS[codec].keys.items():
+            _check_kind(entries, prefix + key, kind)
+            yield prefix + key
 
 
 def read_formats(metadata: Mapping[str, Any], payloads: Payloads) -> tuple[Format, ...]:
     """The formats of the file, tables included; the keys were checked."""
-    formats = []
-    prefixes = [f"edgecomp.format.{i}." for i in range(metadata["edgecomp.format.count"])]
-    tables = [p for p in prefixes if metadata.get(f"{p}companded")]
-    n_entries = sum(metadata[f"{p}levels"] for p in tables)
+    described = []
+    for i in range(metadata["edgecomp.format.count"]):
+        prefix = f"edgecomp.format.{i}."
+        codec = CODECS[metadata[f"{prefix}codec"]]
+        fields = {key: metadata[prefix + key] for key in codec.keys}
+        described.append((codec, fields, codec.table_spec(fields)))
+    n_entries = sum(spec.size for _, _, spec in described if spec is not None)
     if n_entries > MAX_TABLE_ENTRIES:
         raise ContainerError(f"tables: {n_entries} entries, expected at most {MAX_TABLE_ENTRIES}")
-    for i in range(len(prefixes)):
+    formats = []
+    for i, (codec, fields, spec) in enumerate(described):
+        table = None if spec is None else payloads.take(table_name(i), spec)
         try:
-            formats.append(_read_format(metadata, i, payloads))
+            formats.append(codec.make(fields, table))
         except FormatError as error:
             raise ContainerError(f"format {i}: {error}") from error
     return tuple(formats)
-
-
-def _read_format(metadata: Mapping[str, Any], i: int, payloads: Payloads) -> Format:
-    prefix = f"edgecomp.format.{i}."
-    fields = {key: metadata[prefix + key] for key in FORMAT_KEYS[metadata[f"{prefix}codec"]]}
-    if fields["codec"] == RawFormat.codec:
-        return RawFormat(fields["dtype"])
-
-    def winding(table: tuple[int, ...] | None) -> WindingFormat:
-        return WindingFormat(
-            dim=fields["dim"],
-            points=fields["points"],
-            generator=tuple(fields["generator"]),
-            shift=tuple(fields["shift"]),
-            levels=fields["levels"],
-            offset=fields["offset"],
-            centre=fields["centre"],
-            classes=fields["classes"],
-            group=fields["group"],
-            packing=fields["packing"],
-            table=table,
-        )
-
-    linear = winding(None)  # checks the size of the table, among others
-    if not fields["companded"]:
-        return linear
-    spec = table_spec(i, linear.levels)
-    return winding(tuple(payloads.take(spec.name, spec).tolist()))
 
 
 def read_tensors(

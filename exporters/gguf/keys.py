@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from exporters.bundle import MetadataValue, ModelBundle
+from exporters.gguf.codecs import CODECS
 from exporters.gguf.spec import (
     ARCHITECTURE,
     DIMS_KEY,
     DIMS_KIND,
     FILE_KEYS,
-    FORMAT_KEYS,
     FORMAT_VERSION,
     MAX_ARRAY,
     MAX_KEY_BYTES,
@@ -32,7 +32,7 @@ from exporters.gguf.spec import (
     Kind,
     array_of,
 )
-from runtime_ops.formats import Format, RawFormat
+from runtime_ops.formats import Format
 
 # Whole numbers take the first type whose range holds them.
 SCALAR_RANGES = (
@@ -79,28 +79,10 @@ def format_pairs(formats: Sequence[Format]) -> list[Pair]:
     """The pairs that describe the formats."""
     pairs = [_pair("edgecomp.format.count", len(formats))]
     for i, fmt in enumerate(formats):
-        values: dict[str, object] = {"codec": fmt.codec}
-        if isinstance(fmt, RawFormat):
-            values["dtype"] = fmt.dtype
-        else:
-            values |= {
-                "dim": fmt.dim,
-                "points": fmt.points,
-                "generator": list(fmt.generator),
-                "shift": list(fmt.shift),
-                "levels": fmt.levels,
-                "offset": fmt.offset,
-                "centre": fmt.centre,
-                "classes": fmt.classes,
-                "group": fmt.group,
-                "packing": fmt.packing,
-                "companded": fmt.table is not None,
-            }
-        prefix = f"edgecomp.format.{i}."
-        pairs += [
-            Pair(prefix + field, kind, values[field])
-            for field, kind in FORMAT_KEYS[fmt.codec].items()
-        ]
+        prefix, codec = f"edgecomp.format.{i}.", CODECS[fmt.codec]
+        values = codec.fields(fmt)
+        pairs.append(Pair(f"{prefix}codec", STRING, fmt.codec))
+        pairs += [Pair(prefix + key, kind, values[key]) for key, kind in codec.keys.items()]
     return pairs
 
 

@@ -1,6 +1,6 @@
 """Parses the structure of a GGUF file: metadata and tensor infos, every extent checked first.
 
-What the keys mean is the business of reader.py.
+What the keys mean is the business of contents.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.bundle import MetadataValue
+from exporters.gguf.codecs import MAX_PARTS
 from exporters.gguf.spec import (
     HEADER_BYTES,
     MAX_ARRAY,
@@ -20,7 +21,6 @@ from exporters.gguf.spec import (
     MAX_HEADER_BYTES,
     MAX_KEY_BYTES,
     MAX_KEYS,
-    MAX_PARTS,
     MAX_PAYLOAD_NAME_BYTES,
     MAX_STRING_BYTES,
     MAX_TENSORS,

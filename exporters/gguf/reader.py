@@ -16,8 +16,9 @@ from typing import Self
 
 from exporters.bundle import MetadataValue
 from exporters.gguf.contents import Payloads, TensorEntry, check_keys, read_formats, read_tensors
+from exporters.gguf.digest import digest
 from exporters.gguf.parse import parse
-from exporters.gguf.spec import MODEL_PREFIX, TOKENIZER_PREFIX, ContainerError, digest
+from exporters.gguf.spec import MODEL_PREFIX, TOKENIZER_PREFIX, ContainerError
 from runtime_ops.formats import EncodedTensor
 
 

@@ -1,17 +1,14 @@
-"""What a container is: keys, types, limits, payload names and digests (docs/format.md).
+"""What a container is: keys, types, limits and names of payloads (docs/format.md).
 
-Writer and reader share these; the C reader has its own copies (gguf.h, container_keys.h).
+Writer and reader share these; the C reader has its own copies (gguf.h, container_keys.h). What
+depends on the codec is in codecs.py.
 """
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from enum import IntEnum
 
 import numpy as np
-
-from runtime_ops.formats import EncodedTensor, PartSpec, RawFormat
 
 FORMAT_VERSION = 1
 ARCHITECTURE = "edgecomp"
@@ -28,7 +25,6 @@ MAX_ARRAY = 1 << 20
 MAX_FORMATS = 256
 MAX_TABLE_ENTRIES = 1 << 20  # of all formats together
 MAX_TENSORS = 32768
-MAX_PARTS = 3
 MAX_NAME_BYTES = 255
 MAX_PAYLOAD_NAME_BYTES = 63  # llama.cpp's limit for a tensor's name
 
@@ -117,25 +113,6 @@ FILE_KEYS: dict[str, Kind] = {
 DIMS_KEY = "edgecomp.tensor.dims"  # absent when every tensor is a scalar: GGUF has no empty arrays
 DIMS_KIND = array_of(GGUFType.U64)
 
-# Keys of a format, after edgecomp.format.<i>.
-FORMAT_KEYS: dict[str, dict[str, Kind]] = {
-    "raw": {"codec": STRING, "dtype": STRING},
-    "winding": {
-        "centre": BOOL,
-        "classes": U32,
-        "codec": STRING,
-        "companded": BOOL,
-        "dim": U32,
-        "generator": array_of(GGUFType.U32),
-        "group": U32,
-        "levels": U32,
-        "offset": U32,
-        "packing": STRING,
-        "points": U32,
-        "shift": array_of(GGUFType.U32),
-    },
-}
-
 
 def align(n_bytes: int) -> int:
     """`n_bytes` rounded up to the alignment."""
@@ -148,9 +125,9 @@ def payload_name(name: str, index: int, part: str) -> str:
     return full if len(full.encode()) <= MAX_PAYLOAD_NAME_BYTES else f"#{index}.{part}"
 
 
-def table_spec(index: int, levels: int) -> PartSpec:
-    """The payload that holds the table of format `index`, named in full."""
-    return PartSpec(f"format.{index}.table", np.dtype("<i2"), levels)
+def table_name(index: int) -> str:
+    """Name of the GGUF tensor that holds the table of format `index`."""
+    return f"format.{index}.table"
 
 
 def check_name(name: str) -> None:
@@ -163,40 +140,3 @@ def check_name(name: str) -> None:
         raise ContainerError(f"tensor name {name!r}: {size} bytes, expected 1..{MAX_NAME_BYTES}")
     if name.startswith("#") or any(c < " " or "\x7f" <= c <= "\x9f" for c in name):
         raise ContainerError(f"tensor name {name!r}: starts with '#' or holds a control character")
-
-
-def digest(tensor: EncodedTensor) -> str:
-    """SHA-256 of a tensor as 64 hexadecimal digits: of its format, shape, error bound and parts.
-
-    The bytes that are hashed are laid out in docs/format.md, "Digest".
-    """
-    fmt, shape = tensor.format, tensor.shape
-    if isinstance(fmt, RawFormat):
-        head = struct.pack("<8s18I", b"edgecomp", int(fmt.dtype == "f16"), *[0] * 17)
-        table = b""
-    else:
-        pad = (0,) * (4 - fmt.dim)
-        head = struct.pack(
-            "<8s18I",
-            b"edgecomp",
-            2,
-            fmt.dim,
-            fmt.points,
-            *fmt.generator,
-            *pad,
-            *fmt.shift,
-            *pad,
-            fmt.levels,
-            fmt.offset,
-            fmt.centre,
-            fmt.classes,
-            fmt.group,
-            fmt.packing == "radix",
-            fmt.table is not None,
-        )
-        table = np.array(fmt.table or (), "<i2").tobytes()
-    sides = struct.pack("<If8Q", len(shape), tensor.error_bound, *shape, *[0] * (8 - len(shape)))
-    sha256 = hashlib.sha256(head + sides + table)
-    for part in tensor.parts.values():
-        sha256.update(np.ascontiguousarray(part).data)
-    return sha256.hexdigest()

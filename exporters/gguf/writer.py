@@ -24,6 +24,8 @@ from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter
 from numpy.typing import NDArray
 
 from exporters.bundle import ModelBundle, TensorSource
+from exporters.gguf.codecs import format_table
+from exporters.gguf.digest import digest
 from exporters.gguf.keys import Pair, bundle_pairs, format_pairs, ordered, tensor_pairs
 from exporters.gguf.reader import open_container
 from exporters.gguf.spec import (
@@ -34,11 +36,10 @@ from exporters.gguf.spec import (
     ContainerError,
     align,
     check_name,
-    digest,
     payload_name,
-    table_spec,
+    table_name,
 )
-from runtime_ops.formats import EncodedTensor, Format, PartSpec, WindingFormat
+from runtime_ops.formats import EncodedTensor, Format, PartSpec
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def write_container(
     `progress` is called with the bytes of tensor data written so far and in all. `writer` names the
     program, by default edgecomp and its version. Memory: one tensor at a time. ContainerError when
     the bundle breaks a limit of docs/format.md; OSError when writing fails or `path` exists and is
-    not a regular file. In both cases, and on any other exception, `path` stays as it was.
+    not a regular file. In both cases, and on any other exception, `path` stays as it was; but when
+    the disk fails only at keeping the folder's new entry, the new file is in its place.
     """
     pairs = bundle_pairs(bundle, writer or _default_writer())
     sources = _sorted_sources(bundle)
@@ -139,6 +141,25 @@ def _replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts the folder's entries on the disk, so that a rename outlives a power loss.
+
+    Only where the system can (POSIX), the file system does it and the folder may be read.
+    """
+    if os.name != "posix":
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EINVAL):
+            raise
 
 
 def _load(source: TensorSource) -> EncodedTensor:
@@ -160,11 +181,12 @@ def _describe(source: TensorSource) -> _Tensor:
 
 
 def _tables(formats: list[Format]) -> list[tuple[PartSpec, NDArray[np.generic]]]:
-    """The tables of the companded formats, in format order."""
+    """The tables of the formats that have one, in format order, under their names in the file."""
+    tables = [(table_name(i), format_table(fmt)) for i, fmt in enumerate(formats)]
     return [
-        (table_spec(i, fmt.levels), np.array(fmt.table, "<i2"))
-        for i, fmt in enumerate(formats)
-        if isinstance(fmt, WindingFormat) and fmt.table is not None
+        (PartSpec(name, table.dtype, table.size), table)
+        for name, table in tables
+        if table is not None
     ]
 
 

@@ -45,7 +45,8 @@ static ec_status check_pairs(const ec_container *c) {
 
 static ec_status take_formats(opening *o, ec_pairs *pairs) {
     ec_container *c = o->container;
-    uint32_t seen = 0, table_entries = 0, i;
+    uint32_t seen = 0, i;
+    uint64_t table_entries = 0;
     ec_status status = ec_pairs_peek(pairs);
     while (status == EC_OK && (i = ec_format_index(pairs->pair.key)) != EC_NOT_A_FORMAT) {
         ec_format format;
@@ -54,7 +55,7 @@ static ec_status take_formats(opening *o, ec_pairs *pairs) {
         seen++;
         status = ec_format_take(pairs, i, &format);
         if (status != EC_OK) return status;
-        if (format.companded) table_entries += format.winding.levels;
+        table_entries += format.table.size;
         status = ec_pairs_peek(pairs);
     }
     ec_gguf_value count;
@@ -187,12 +188,11 @@ static ec_status check_tables(opening *o) {
         char name[EC_PAYLOAD_NAME_BYTES];
         ec_status status = take_format_at(o, i, &format);
         if (status != EC_OK) return status;
-        if (!format.companded) continue;
-        ec_part table = ec_table_part(&format);
-        format.winding.table = c->file.data + c->data_offset + o->data_end;
+        if (format.table.size == 0) continue;
+        format.row->set_table(&format, c->file.data + c->data_offset + o->data_end);
         ec_table_name(name, i);
-        status = check_payload(o, name, &table);
-        if (status == EC_OK) status = ec_winding_check(&format.winding);
+        status = check_payload(o, name, &format.table);
+        if (status == EC_OK) status = format.row->check(&format);
         if (status != EC_OK) return status;
     }
     return EC_OK;
@@ -244,7 +244,7 @@ static ec_status check_tensor(opening *o, uint32_t i, ec_slice tensor_name) {
     o->first_dim += tensor.n_dims;
     uint64_t offset = ec_load_u64(o->keys.data_offsets.bytes.data + 8 * (size_t)i);
     if (offset != o->data_end) return EC_BAD_TENSOR;
-    uint32_t n_parts = ec_list_parts(&format, tensor.n_weights, parts);
+    uint32_t n_parts = format.row->list_parts(&format, tensor.n_weights, parts);
     for (uint32_t k = 0; k < n_parts; k++) {
         char name[EC_PAYLOAD_NAME_BYTES];
         ec_payload_name(name, tensor_name, i, parts[k].name);

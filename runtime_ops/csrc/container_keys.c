@@ -2,10 +2,7 @@
  * none can be doubled, and no search is needed. */
 #include "container_keys.h"
 
-#include <stdio.h>
-
 #include "kernels.h"
-#include "tensor.h"
 
 ec_pairs ec_pairs_from(const ec_container *container, uint64_t start, uint64_t left) {
     ec_pairs pairs;
@@ -63,74 +60,6 @@ uint32_t ec_format_index(ec_slice key) {
     }
     if (at == start || at == key.size || key.data[at] != '.') return EC_NOT_A_FORMAT;
     return i < EC_CONTAINER_MAX_FORMATS ? i : EC_NOT_A_FORMAT;
-}
-
-static ec_status take_raw(ec_pairs *pairs, const char *prefix, ec_format *format) {
-    ec_gguf_value value;
-    ec_status status = ec_pairs_take(pairs, prefix, "codec", EC_GGUF_STRING, &value);
-    if (status != EC_OK) return status;
-    if (!ec_slice_is(value.bytes, "raw")) return EC_BAD_FORMAT;
-    status = ec_pairs_take(pairs, prefix, "dtype", EC_GGUF_STRING, &value);
-    if (status != EC_OK) return status;
-    if (!ec_slice_is(value.bytes, "f32") && !ec_slice_is(value.bytes, "f16")) return EC_BAD_FORMAT;
-    format->codec = ec_slice_is(value.bytes, "f16") ? EC_CODEC_RAW_F16 : EC_CODEC_RAW_F32;
-    return EC_OK;
-}
-
-/* The keys of a winding in the order of their names. */
-enum { CENTRE, CLASSES, CODEC, COMPANDED, DIM, GENERATOR, GROUP, LEVELS, OFFSET, PACKING, POINTS, SHIFT, N_FIELDS };
-static const struct { const char *name; uint32_t kind; } fields[N_FIELDS] = {
-    {"centre", EC_GGUF_BOOL},
-    {"classes", EC_GGUF_U32},
-    {"codec", EC_GGUF_STRING},
-    {"companded", EC_GGUF_BOOL},
-    {"dim", EC_GGUF_U32},
-    {"generator", EC_GGUF_ARRAY_OF(EC_GGUF_U32)},
-    {"group", EC_GGUF_U32},
-    {"levels", EC_GGUF_U32},
-    {"offset", EC_GGUF_U32},
-    {"packing", EC_GGUF_STRING},
-    {"points", EC_GGUF_U32},
-    {"shift", EC_GGUF_ARRAY_OF(EC_GGUF_U32)},
-};
-
-static ec_status take_winding(ec_pairs *pairs, const char *prefix, ec_format *format) {
-    ec_gguf_value v[N_FIELDS];
-    ec_winding *w = &format->winding;
-    for (int i = 0; i < N_FIELDS; i++) {
-        ec_status status = ec_pairs_take(pairs, prefix, fields[i].name, fields[i].kind, &v[i]);
-        if (status != EC_OK) return status;
-        if (i == CODEC && !ec_slice_is(v[i].bytes, "winding")) return EC_BAD_FORMAT;
-    }
-    int radix = ec_slice_is(v[PACKING].bytes, "radix");
-    if (!radix && !ec_slice_is(v[PACKING].bytes, "bits")) return EC_BAD_FORMAT;
-    format->codec = EC_CODEC_WINDING;
-    format->companded = v[COMPANDED].bytes.data[0] != 0;
-    w->dim = ec_load_u32(v[DIM].bytes.data);
-    w->points = ec_load_u32(v[POINTS].bytes.data);
-    w->levels = ec_load_u32(v[LEVELS].bytes.data);
-    w->offset = ec_load_u32(v[OFFSET].bytes.data);
-    w->centre = v[CENTRE].bytes.data[0];
-    w->classes = ec_load_u32(v[CLASSES].bytes.data);
-    w->group = ec_load_u32(v[GROUP].bytes.data);
-    w->radix_packed = (uint32_t)radix;
-    if (w->dim > EC_MAX_DIM || v[GENERATOR].count != w->dim || v[SHIFT].count != w->dim) return EC_BAD_FORMAT;
-    for (uint32_t d = 0; d < w->dim; d++) {
-        w->generator[d] = ec_load_u32(v[GENERATOR].bytes.data + 4 * d);
-        w->shift[d] = ec_load_u32(v[SHIFT].bytes.data + 4 * d);
-    }
-    return ec_winding_check(w);
-}
-
-ec_status ec_format_take(ec_pairs *pairs, uint32_t i, ec_format *format) {
-    char prefix[40], codec_key[48];
-    snprintf(prefix, sizeof prefix, "edgecomp.format.%lu.", (unsigned long)i);
-    snprintf(codec_key, sizeof codec_key, "%scodec", prefix);
-    memset(format, 0, sizeof *format);
-    ec_status status = ec_pairs_peek(pairs);
-    if (status != EC_OK) return status;
-    int raw = ec_slice_is(pairs->pair.key, codec_key); /* a winding has keys that sort before codec */
-    return raw ? take_raw(pairs, prefix, format) : take_winding(pairs, prefix, format);
 }
 
 ec_status ec_tensor_keys_take(ec_pairs *pairs, ec_tensor_keys *keys) {

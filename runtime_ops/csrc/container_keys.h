@@ -1,4 +1,5 @@
-/* The keys of a container, in the order in which they must come; docs/format.md, "Keys". */
+/* The keys of a container but for those of formats, in the order in which they must come;
+ * docs/format.md, "Keys". */
 #ifndef EC_CONTAINER_KEYS_H
 #define EC_CONTAINER_KEYS_H
 
@@ -7,7 +8,6 @@
 #define EC_CONTAINER_MAX_FORMATS 256
 #define EC_CONTAINER_MAX_TABLE_ENTRIES (UINT32_C(1) << 20) /* of all formats together */
 #define EC_CONTAINER_MAX_TENSORS 32768
-#define EC_CONTAINER_MAX_PARTS 3
 #define EC_NOT_A_FORMAT UINT32_MAX
 
 /* Pairs of the metadata, read one after another. */
@@ -25,13 +25,6 @@ typedef struct ec_tensor_keys {
     ec_gguf_value data_offsets, dims, error_bounds, formats, n_dims;
 } ec_tensor_keys;
 
-/* The keys edgecomp.format.<i>.*: of `winding`, the table is left NULL. */
-typedef struct ec_format {
-    ec_codec codec;
-    int companded;
-    ec_winding winding;
-} ec_format;
-
 /* The pairs from `start` on, of which there are at most `left`. */
 ec_pairs ec_pairs_from(const ec_container *container, uint64_t start, uint64_t left);
 
@@ -47,9 +40,6 @@ int ec_slice_starts(ec_slice slice, const char *text);
 
 /* i if the key is edgecomp.format.<i>.<anything>, else EC_NOT_A_FORMAT. */
 uint32_t ec_format_index(ec_slice key);
-
-/* Takes the keys of a format, the first of which is at hand; checks its parameters. */
-ec_status ec_format_take(ec_pairs *pairs, uint32_t i, ec_format *format);
 
 /* Takes the keys edgecomp.tensor.* up to n_dims. */
 ec_status ec_tensor_keys_take(ec_pairs *pairs, ec_tensor_keys *keys);

@@ -4,33 +4,7 @@
 #include <stdio.h>
 
 #include "kernels.h"
-#include "tensor.h"
-
-static ec_part part(const char *name, uint32_t type, uint64_t size, uint32_t element_bytes) {
-    ec_part result = {name, type, size, size * element_bytes};
-    return result;
-}
-
-uint32_t ec_list_parts(const ec_format *format, uint64_t n_weights, ec_part parts[EC_CONTAINER_MAX_PARTS]) {
-    const ec_winding *w = &format->winding;
-    uint32_t n = 0;
-    if (format->codec == EC_CODEC_RAW_F32) {
-        parts[0] = part("raw", EC_GGUF_TENSOR_F32, n_weights, 4);
-        return 1;
-    }
-    if (format->codec == EC_CODEC_RAW_F16) {
-        parts[0] = part("raw", EC_GGUF_TENSOR_F16, n_weights, 2);
-        return 1;
-    }
-    parts[n++] = part("codes", EC_GGUF_TENSOR_I8, ec_winding_codes_bytes(w, n_weights), 1);
-    if (w->group != 0) parts[n++] = part("scales", EC_GGUF_TENSOR_I8, (n_weights + w->group - 1) / w->group, 1);
-    parts[n++] = part("params", EC_GGUF_TENSOR_F32, w->dim + w->classes, 4);
-    return n;
-}
-
-ec_part ec_table_part(const ec_format *format) {
-    return part("table", EC_GGUF_TENSOR_I16, format->winding.levels, 2);
-}
+#include "tensor.h" /* EC_MAX_WEIGHTS */
 
 void ec_table_name(char name[EC_PAYLOAD_NAME_BYTES], uint32_t format) {
     snprintf(name, EC_PAYLOAD_NAME_BYTES, "format.%lu.table", (unsigned long)format);
@@ -60,20 +34,26 @@ ec_status ec_tensor_shape(const ec_tensor_keys *keys, uint32_t i, uint64_t first
 
 void ec_tensor_fill(ec_tensor *tensor, const ec_format *format, const uint8_t *data) {
     ec_part parts[EC_CONTAINER_MAX_PARTS];
-    uint32_t n = ec_list_parts(format, tensor->n_weights, parts), k = 0;
+    uint32_t n = format->row->list_parts(format, tensor->n_weights, parts);
     tensor->codec = format->codec;
     tensor->winding = format->winding;
-    tensor->codes = data;
-    tensor->codes_bytes = parts[k].bytes;
-    if (n == 1) return;
-    data += ec_gguf_align(parts[k++].bytes);
-    if (format->winding.group != 0) {
-        tensor->scales = data;
-        tensor->scales_bytes = parts[k].bytes;
-        data += ec_gguf_align(parts[k++].bytes);
+    for (uint32_t k = 0; k < n; k++) {
+        switch (parts[k].field) {
+            case EC_PART_CODES:
+                tensor->codes = data;
+                tensor->codes_bytes = parts[k].bytes;
+                break;
+            case EC_PART_SCALES:
+                tensor->scales = data;
+                tensor->scales_bytes = parts[k].bytes;
+                break;
+            case EC_PART_PARAMS:
+                tensor->params = data;
+                tensor->params_bytes = parts[k].bytes;
+                break;
+        }
+        data += ec_gguf_align(parts[k].bytes);
     }
-    tensor->params = data;
-    tensor->params_bytes = parts[k].bytes;
 }
 
 /* The table of format i. Tables come first among the payloads. */
@@ -97,11 +77,11 @@ static ec_status find_format(const ec_container *c, uint32_t i, ec_format *forma
         status = ec_pairs_peek(&pairs);
     }
     if (status == EC_OK) status = ec_format_take(&pairs, i, format);
-    if (status == EC_OK && format->companded) {
-        format->winding.table = find_table(c, i);
-        if (format->winding.table == NULL) status = EC_BAD_TENSOR;
-    }
-    return status;
+    if (status != EC_OK || format->table.size == 0) return status;
+    const uint8_t *table = find_table(c, i);
+    if (table == NULL) return EC_BAD_TENSOR;
+    format->row->set_table(format, table);
+    return EC_OK;
 }
 
 ec_status ec_container_tensor(const ec_container *c, uint32_t i, ec_tensor *tensor) {

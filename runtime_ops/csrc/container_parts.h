@@ -2,23 +2,9 @@
 #ifndef EC_CONTAINER_PARTS_H
 #define EC_CONTAINER_PARTS_H
 
-#include "container_keys.h"
+#include "container_codecs.h"
 
 #define EC_PAYLOAD_NAME_BYTES (EC_GGUF_MAX_NAME_BYTES + 1)
-
-/* A payload: a one-dimensional GGUF tensor. */
-typedef struct ec_part {
-    const char *name;
-    uint32_t type;     /* EC_GGUF_TENSOR_* */
-    uint64_t size;     /* elements */
-    uint64_t bytes;
-} ec_part;
-
-/* The parts of a tensor in file order; returns how many. The format must have been checked. */
-uint32_t ec_list_parts(const ec_format *format, uint64_t n_weights, ec_part parts[EC_CONTAINER_MAX_PARTS]);
-
-/* The table of a companded format. */
-ec_part ec_table_part(const ec_format *format);
 
 /* Names of payloads, terminated. */
 void ec_table_name(char name[EC_PAYLOAD_NAME_BYTES], uint32_t format);

@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporters.gguf.codecs import WINDING
 from exporters.gguf.spec import FILE_KEYS
 from tests.exporters.changes import (
     Change,
@@ -167,10 +168,19 @@ KEYS = (
     Broken("architecture", put("general.architecture", value(STRING, b"llama")), "'llama'",
            METADATA),
     Broken("architecture twice", double_architecture, "first and once", METADATA),
+    Broken("type of codec", put(RAW + "codec", value(U8, 1)), "codec: type u8", METADATA),
+    Broken("keys of another codec", put(GROUPED + "codec", value(STRING, b"raw")), "dtype: missing",
+           METADATA),
+    Broken("keys of a winding", put(RAW + "codec", value(STRING, b"winding")), "centre: missing",
+           METADATA),
+    Broken("unknown first format key", put(RAW + "aaa", value(U8, 1)), "not known", METADATA),
     Broken("order of keys", swap_keys, "expected ascending keys", METADATA),
     Broken("key twice", double_key, "expected ascending keys", METADATA),
     Broken("version 2", put("edgecomp.format_version", value(U32, 2)), "version: 2, expected 1",
            VERSION),
+    Broken("version 2 with another codec",
+           several(put("edgecomp.format_version", value(U32, 2)),
+           put(GROUPED + "codec", value(STRING, b"trellis"))), "version: 2, expected 1", VERSION),
     Broken("version 2 with other keys",
            several(put("edgecomp.format_version", value(U32, 2)),
            put("edgecomp.new", value(U8, 1))),
@@ -195,8 +205,13 @@ KEYS = (
 )  # fmt: skip
 
 FORMATS = (
-    Broken("codec", put(GROUPED + "codec", value(STRING, b"trellis")), "codec 'trellis'", FORMAT),
-    Broken("raw codec", put(RAW + "codec", value(STRING, b"RAW")), "codec 'RAW'", FORMAT),
+    Broken("codec", put(GROUPED + "codec", value(STRING, b"trellis")), "unknown codec 'trellis'",
+           FORMAT),
+    Broken("codec of the first key", several(put(RAW + "aaa", value(U8, 1)),
+           put(RAW + "codec", value(STRING, b"trellis"))), "unknown codec 'trellis'", FORMAT),
+    Broken("codec of the last key", several(*(remove(GROUPED + key) for key in WINDING.keys),
+           put(GROUPED + "codec", value(STRING, b"trellis"))), "unknown codec 'trellis'", FORMAT),
+    Broken("raw codec", put(RAW + "codec", value(STRING, b"RAW")), "unknown codec 'RAW'", FORMAT),
     Broken("dtype", put(RAW + "dtype", value(STRING, b"bf16")), "'bf16'", FORMAT),
     *(Broken(f"{key} {new}", put(GROUPED + key, value(U32, new)), f"{key} is {new}", FORMAT)
       for key, new in (("points", 0), ("points", 1), ("points", (1 << 24) + 1), ("levels", 1),

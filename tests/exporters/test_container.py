@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import struct
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from exporters.gguf.spec import FILE_KEYS
 from runtime_ops.formats import EncodedTensor, RawFormat
 from tests.exporters.broken_files import GOLDEN
 from tests.exporters.gguf_bytes import take_apart
-from tests.exporters.small_container import LONG_NAME, PAPER, small_bundle
+from tests.exporters.small_container import COMPANDED, LONG_NAME, PAPER, small_bundle
 
 WRITER = "edgecomp golden"
 
@@ -253,15 +255,25 @@ def test_swapped_sides_are_found_by_the_digest() -> None:
 
 def test_digest_is_the_one_of_the_specification() -> None:
     """The layout of docs/format.md, "Digest", written out once more by hand."""
-    tensor = small_bundle().tensors[2].load()
-    fields = [2, PAPER.dim, PAPER.points, *PAPER.generator, 0, 0, *PAPER.shift, 0, 0, PAPER.levels,
-              PAPER.offset, 1, PAPER.classes, PAPER.group, 1, 0, 2]  # fmt: skip
-    head = b"edgecomp" + struct.pack("<19I", *fields)
-    head += struct.pack("<f", np.float32(0.1)) + struct.pack("<8Q", 3, 7, 0, 0, 0, 0, 0, 0)
-    assert len(head) == 152
-    whole = head + tensor.parts["codes"].tobytes() + tensor.parts["params"].tobytes()
-    entry = next(t for t in Container(GOLDEN.read_bytes()).tensors if t.name == LONG_NAME)
-    assert entry.sha256 == hashlib.sha256(whole).hexdigest()
+    paper = [2, PAPER.dim, PAPER.points, *PAPER.generator, 0, 0, *PAPER.shift, 0, 0, PAPER.levels,
+             PAPER.offset, 1, PAPER.classes, PAPER.group, 1, 0]  # fmt: skip
+    fmt = COMPANDED
+    companded = [2, fmt.dim, fmt.points, *fmt.generator, *fmt.shift, fmt.levels, fmt.offset, 0,
+                 fmt.classes, fmt.group, 0, 1]  # fmt: skip
+    table = struct.pack("<16h", *fmt.table or ())
+    expected = {
+        LONG_NAME: struct.pack("<18I", *paper) + struct.pack("<I2Q", 2, 3, 7),
+        "layers.1.weight": struct.pack("<18I", *companded) + table + struct.pack("<I2Q", 2, 4, 6),
+        "norm.weight": struct.pack("<I", 1) + struct.pack("<IQ", 1, 5),
+        "scalar": struct.pack("<I", 0) + struct.pack("<I", 0),
+    }
+    container = Container(GOLDEN.read_bytes())
+    for entry in container.tensors:
+        if entry.name in expected:
+            whole = b"edgecomp" + expected[entry.name] + struct.pack("<f", entry.error_bound)
+            for part in container.read(entry.name).parts.values():
+                whole += part.tobytes()
+            assert entry.sha256 == hashlib.sha256(whole).hexdigest(), entry.name
 
 
 def test_progress_ends_at_the_size_of_the_data(tmp_path: Path) -> None:
@@ -321,6 +333,47 @@ def test_tensor_that_changes_between_loads_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ContainerError, match="differs when loaded again"):
         write_container(one_tensor(tensors=(source,)), tmp_path / "out.gguf")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_is_on_the_disk_after_the_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First the file's data, then its new name: else a power loss may leave an empty file."""
+    events: list[str] = []
+    fsync, rename = os.fsync, os.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        events.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def recorded_replace(source: Path, target: Path) -> None:
+        events.append("replace")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_replace)
+    write_container(one_tensor(), tmp_path / "out.gguf")
+    assert events == ["file", "replace", "folder"]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EINVAL, errno.EIO])
+def test_folder_that_cannot_be_synchronised(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is there; a failing disk is an error, a system that cannot do it is none."""
+    fsync = os.fsync
+
+    def failing(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, "no")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    path = tmp_path / "out.gguf"
+    with pytest.raises(OSError, match="no") if code == errno.EIO else nullcontext():
+        write_container(one_tensor(), path)
+    assert [p.name for p in tmp_path.iterdir()] == ["out.gguf"]
+    open_container(path).close()
 
 
 def test_full_disk_is_an_os_error_and_leaves_nothing(

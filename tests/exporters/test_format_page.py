@@ -6,14 +6,15 @@ import re
 from pathlib import Path
 
 from exporters.gguf import spec
-from exporters.gguf.spec import DIMS_KEY, DIMS_KIND, FILE_KEYS, FORMAT_KEYS, GGUFType, Kind
+from exporters.gguf.codecs import CODECS
+from exporters.gguf.spec import DIMS_KEY, DIMS_KIND, FILE_KEYS, STRING, GGUFType, Kind
 from runtime_ops import formats
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "format.md").read_text()
 C_HEADERS = "".join(
     (ROOT / "runtime_ops" / "csrc" / name).read_text()
-    for name in ("edgecomp.h", "gguf.h", "container_keys.h", "container.c")
+    for name in ("edgecomp.h", "gguf.h", "container_keys.h", "container_codecs.h", "container.c")
 )
 LIMITS = {
     "bytes before D": spec.MAX_HEADER_BYTES,
@@ -40,7 +41,6 @@ C_LIMITS = {
     "EC_CONTAINER_MAX_FORMATS": spec.MAX_FORMATS,
     "EC_CONTAINER_MAX_TABLE_ENTRIES": spec.MAX_TABLE_ENTRIES,
     "EC_CONTAINER_MAX_TENSORS": spec.MAX_TENSORS,
-    "EC_CONTAINER_MAX_PARTS": spec.MAX_PARTS,
     "MAX_TENSOR_NAME_BYTES": spec.MAX_NAME_BYTES,
     "EC_MAX_DIMS": formats.MAX_DIMS,
 }
@@ -90,8 +90,20 @@ def test_formats_of_the_page() -> None:
             keys = stated.setdefault(codec.strip("`"), {})
         keys[key.strip("`")] = re.sub(r", `dim`$", "", kind)
     assert stated == {
-        codec: {key: kind_text(kind) for key, kind in keys.items()}
-        for codec, keys in FORMAT_KEYS.items()
+        name: {key: kind_text(kind) for key, kind in {"codec": STRING, **codec.keys}.items()}
+        for name, codec in CODECS.items()
+    }
+
+
+def test_parts_of_the_page_and_of_the_c_reader() -> None:
+    stated: dict[str, tuple[str, ...]] = {}
+    for codec, part, *_ in section("Payloads")[1:]:
+        name = codec.split(",")[0]
+        stated[name] = (*stated.get(name, ()), part.strip("`"))
+    assert stated == {name: codec.parts for name, codec in CODECS.items()}
+    numbers = re.findall(r"EC_([A-Z]+)_PARTS = (\d+)", C_HEADERS)
+    assert {name.lower(): int(n) for name, n in numbers} == {
+        name: len(codec.parts) for name, codec in CODECS.items()
     }
 
 

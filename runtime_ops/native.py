@@ -64,8 +64,11 @@ def gemv(
 ) -> NDArray[np.float32]:
     """The product of the tensor, seen as (shape[0], all the rest), with x: float32 (shape[0],)."""
     rows = tensor.shape[0] if tensor.shape else 1
-    if x.dtype != np.float32 or x.shape != (tensor.n_weights // rows,):
-        raise ValueError(f"x is {x.dtype}{x.shape}, expected float32({tensor.n_weights // rows},)")
+    columns = tensor.n_weights // rows
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"x is a {type(x).__name__}, expected an array float32({columns},)")
+    if x.dtype != np.float32 or x.shape != (columns,):
+        raise ValueError(f"x is {x.dtype}{x.shape}, expected float32({columns},)")
     x = np.ascontiguousarray(x)
     y = np.empty(rows, np.float32)
     native = _NativeTensor(tensor)
@@ -75,7 +78,11 @@ def gemv(
 
 
 class NativeContainer:
-    """A container read by the C runtime from memory (bytes, or a mapped file)."""
+    """A container read by the C runtime from memory (bytes, or a mapped file).
+
+    It is checked once, here, so the memory must not change while this object lives. NativeError
+    when it is not a container.
+    """
 
     def __init__(self, data: bytes | mmap.mmap | memoryview) -> None:
         self._data = ffi.from_buffer(data)

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 __all__ = ["CheckpointError", "TensorEntry", "TensorSource", "read_header"]
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
+MAX_SIDE = 1 << 62
+MAX_DIMS = 64
+LFS_POINTER = b"version "  # the first bytes of what git leaves in place of a file
 # The bytes of one element in every dtype of the format that has whole bytes.
 DTYPE_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "U16": 2, "I16": 2,
@@ -85,26 +88,57 @@ class TensorSource:
 def read_header(path: Path) -> dict[str, TensorEntry]:
     """Every tensor of a file by name, with sizes and offsets checked against the file's length.
 
-    Raises CheckpointError when the file is truncated or not in the safetensors format.
+    Raises CheckpointError when the file is truncated or not in the safetensors format: tensors fill
+    the data area without holes or overlap, and no name comes twice.
     """
+    if not path.is_file():
+        raise broken(path, "not a regular file")
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(8)
         header_bytes = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+        if head == LFS_POINTER:
+            raise CheckpointError(f"{path}: a git-lfs pointer, not the file", "run: git lfs pull")
         if len(head) < 8 or header_bytes > min(size - 8, MAX_HEADER_BYTES):
             raise broken(path, f"header of {header_bytes} bytes in a file of {size} bytes")
         text = file.read(header_bytes)
+    header = parse_header(path, text)
+    header.pop("__metadata__", None)
+    data = 8 + header_bytes, size
+    entries = {name: parse_entry(path, name, info, data) for name, info in header.items()}
+    check_tiling(path, sorted(entries.values(), key=lambda e: (e.offset, e.n_bytes)), data)
+    return entries
+
+
+def parse_header(path: Path, text: bytes) -> dict[str, object]:
+    """The header's JSON object."""
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        items = dict(pairs)
+        if len(items) < len(pairs):
+            raise ValueError("a name comes twice")
+        return items
+
     try:
-        header = json.loads(text)
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        raise broken(path, f"the header is not JSON ({type(error).__name__})") from error
+        reason = str(error).splitlines()[0] if isinstance(error, ValueError) else "nested deeply"
+        raise broken(path, f"the header is not valid JSON: {reason}") from error
     if not isinstance(header, dict):
         raise broken(path, "the header is not a JSON object")
-    header.pop("__metadata__", None)
-    data_start = 8 + header_bytes
-    return {
-        name: parse_entry(path, name, info, (data_start, size)) for name, info in header.items()
-    }
+    return header
+
+
+def check_tiling(path: Path, entries: list[TensorEntry], data: tuple[int, int]) -> None:
+    """CheckpointError unless the entries, by offset, follow one another and fill the data area."""
+    at, end = data
+    for entry in entries:
+        if entry.offset != at:
+            what = "overlaps the one before" if entry.offset < at else "leaves a hole before it"
+            raise broken(path, f"tensor {entry.name} {what}")
+        at += entry.n_bytes
+    if at != end:
+        raise broken(path, f"{end - at} bytes behind the last tensor")
 
 
 def parse_entry(path: Path, name: str, info: object, data: tuple[int, int]) -> TensorEntry:
@@ -120,10 +154,11 @@ def parse_entry(path: Path, name: str, info: object, data: tuple[int, int]) -> T
             f"{path}: tensor {name} has dtype {dtype}, expected F32, F16 or BF16",
             "save the model in bfloat16, float16 or float32 first",
         )
-    if not all(type(side) is int and side >= 0 for side in shape):
-        raise broken(path, f"tensor {name} has the shape {shape}")
-    if not 0 <= first <= last:
-        raise broken(path, f"tensor {name} has the data_offsets {[first, last]}")
+    sides_fit = all(type(side) is int and 0 <= side < MAX_SIDE for side in shape)
+    if not sides_fit or len(shape) > MAX_DIMS:
+        raise broken(path, f"tensor {name} has an impossible shape of {len(shape)} sides")
+    if not 0 <= first <= last < MAX_SIDE:
+        raise broken(path, f"tensor {name} has impossible data_offsets")
     if last > end - start:
         raise broken(path, f"truncated: tensor {name} ends at byte {start + last} of {end}")
     entry = TensorEntry(name, tuple(shape), dtype, path, start + first)

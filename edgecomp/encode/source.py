@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -24,17 +23,19 @@ class WeightSource(Protocol):
         """Weights first .. first + count - 1 in C order, float32 (count,)."""
 
 
-@dataclass(frozen=True)
 class ArraySource:
-    """An array as a source; for tests and for models that are in memory anyway."""
+    """An array of float16, float32 or float64 as a source.
 
-    array: NDArray[np.floating]
+    Weights count as float32: error bounds refer to the rounded ones. WeightError for other dtypes.
+    """
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sides of the array."""
-        return self.array.shape
+    def __init__(self, array: NDArray[np.floating]) -> None:
+        if array.dtype not in (np.float16, np.float32, np.float64):
+            raise WeightError(f"weights are {array.dtype}, expected float16, float32 or float64")
+        self.shape: tuple[int, ...] = array.shape
+        self._flat = np.ascontiguousarray(array).reshape(-1)
 
     def read(self, first: int, count: int) -> NDArray[np.float32]:
         """See WeightSource."""
-        return np.ravel(self.array)[first : first + count].astype(np.float32)
+        with np.errstate(over="ignore"):  # too large for float32: infinite, and refused as such
+            return self._flat[first : first + count].astype(np.float32)

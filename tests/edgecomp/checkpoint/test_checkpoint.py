@@ -167,7 +167,24 @@ def test_every_truncation_is_refused(tmp_path, model_writer) -> None:
     ("header", "reason"),
     [
         (b"[]", "not a JSON object"),
-        (b"{", "not JSON"),
+        (b"{", "not valid JSON"),
+        (b'{"w": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}', "4 bytes behind"),
+        (
+            b'{"v": {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]},'
+            b' "w": {"dtype": "F16", "shape": [1], "data_offsets": [2, 4]}}',
+            "overlaps",
+        ),
+        (b'{"w": {"dtype": "F16", "shape": [1], "data_offsets": [2, 4]}}', "hole"),
+        (
+            b'{"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},'
+            b' "w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
+            "twice",
+        ),
+        (
+            b'{"w": {"dtype": "F32", "shape": [' + b"9" * 4001 + b'], "data_offsets": [0, 4]}}',
+            "impossible shape",
+        ),
+        ('{"w": 1}'.encode("utf-16"), "not valid JSON"),
         (b'{"w": 1}', "lacks dtype"),
         (b'{"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 8]}}', "truncated"),
         (b'{"w": {"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}}', "data_offsets"),

@@ -258,6 +258,28 @@ def test_extreme_magnitudes(preset: Settings, factor: float) -> None:
     assert group_errors(tensor, weights).max() <= tensor.error_bound
 
 
+def test_zeros_add_nothing_to_the_bound() -> None:
+    """A group of zeros decodes to zeros; a tensor of zeros has the bound 0."""
+    weights = weights_of("gaussian", (64, 128), 8) * np.float32(1e-6)
+    bound = encode(ArraySource(weights), LatticeSettings()).error_bound
+    weights[5] = 0
+    assert encode(ArraySource(weights), LatticeSettings()).error_bound <= bound
+    assert encode(ArraySource(0 * weights), LatticeSettings()).error_bound < 1e-30
+
+
+def test_arrays_of_any_layout_and_precision() -> None:
+    """Slices and float64 give what their float32 copies give; other dtypes are refused."""
+    weights = weights_of("gaussian", (64, 256), 8)
+    expected = encode(ArraySource(np.ascontiguousarray(weights.T)), LatticeSettings())
+    for array in (weights.T, weights.T.astype(np.float64)):
+        tensor = encode(ArraySource(array), LatticeSettings())
+        assert np.array_equal(tensor.parts["codes"], expected.parts["codes"])
+    with pytest.raises(WeightError, match="weights are complex128"):
+        ArraySource(weights.astype(np.complex128))
+    with pytest.raises(WeightError, match="is inf"):
+        encode(ArraySource(np.full((4, 32), 1e300)), LatticeSettings())
+
+
 def test_raw_keeps_every_bit() -> None:
     """float16 where it is exact, float32 where it is not."""
     exact = np.array([1.5, -0.0, 65504.0, 6e-8, 0.0], np.float32).astype(np.float16)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgecomp.progress import ProgressCallback, Step
 from exporters.gguf import Container, ContainerError, open_container
+from exporters.gguf.digest import digest
 from runtime_ops.formats import RawFormat
 
-__all__ = ["Inspection", "TensorRow", "inspect_container", "read_container"]
+__all__ = ["Inspection", "TensorRow", "damaged_tensors", "inspect_container", "read_container"]
 
 
 @dataclass(frozen=True)
@@ -56,34 +57,52 @@ class Inspection:
         return 8 * sum(row.n_bytes for row in rows) / max(1, sum(row.n_weights for row in rows))
 
 
-def inspect_container(path: Path, verify: bool = False) -> Inspection:
+def inspect_container(
+    path: Path, verify: bool = False, progress: ProgressCallback = lambda step: None
+) -> Inspection:
     """The contents of a container; with `verify`, every checksum is computed again.
 
     Raises ContainerError for a file that is not a container, OSError when it cannot be read.
     """
-    container = read_container(path)
-    rows = []
-    for entry in container.tensors:
-        n_weights = math.prod(entry.shape)
-        rows.append(
+    with read_container(path) as container:
+        rows = [
             TensorRow(
                 name=entry.name,
                 shape=entry.shape,
                 codec=entry.format.codec,
-                n_weights=n_weights,
+                n_weights=entry.n_weights,
                 n_bytes=entry.n_bytes,
-                bpw=8 * entry.n_bytes / n_weights,
+                bpw=8 * entry.n_bytes / entry.n_weights,
                 error_bound=entry.error_bound,
                 sha256=entry.sha256,
             )
+            for entry in container.tensors
+        ]
+        return Inspection(
+            path=path,
+            settings=container.settings,
+            tensors=tuple(rows),
+            file_bytes=container.file_bytes,
+            damaged=damaged_tensors(container, progress) if verify else None,
         )
-    return Inspection(
-        path=path,
-        settings=container.settings,
-        tensors=tuple(rows),
-        file_bytes=container.file_bytes,
-        damaged=tuple(container.verify()) if verify else None,
-    )
+
+
+def damaged_tensors(
+    container: Container, progress: ProgressCallback = lambda step: None
+) -> tuple[str, ...]:
+    """Names of the tensors whose sha256 is not the stored one, in file order."""
+    entries = container.tensors
+    step = Step("verify", "", 0, len(entries), 0, sum(entry.n_bytes for entry in entries))
+    damaged = []
+    for entry in entries:
+        progress(replace(step, item=entry.name))
+        if digest(container.read(entry.name)) != entry.sha256:
+            damaged.append(entry.name)
+        step = replace(
+            step, items_done=step.items_done + 1, bytes_done=step.bytes_done + entry.n_bytes
+        )
+    progress(step)
+    return tuple(damaged)
 
 
 def read_container(path: Path) -> Container:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from edgecomp.terminal import printable
+
 __all__ = ["ProgressCallback", "Step", "show_progress"]
 
 LINE_SECONDS = 10.0
@@ -20,12 +22,13 @@ LINE_SECONDS = 10.0
 class Step:
     """How far a stage is. Its first step says where it starts, with what was there before."""
 
-    stage: str  # "encode", "write", "evaluate"
+    stage: str  # "encode", "write", "verify", "evaluate"
     item: str  # what is worked on
     items_done: int
     items: int
     bytes_done: int = 0
     bytes: int = 0  # 0: the stage counts items alone
+    unit: str = "tensors"  # what an item is
 
     @property
     def amounts(self) -> tuple[int, int]:
@@ -46,7 +49,7 @@ def show_progress() -> Iterator[ProgressCallback]:
         TextColumn("{task.fields[stage]:>8}"),
         BarColumn(),
         TextColumn("{task.fields[numbers]}"),
-        TextColumn("{task.fields[item]}", style="dim"),
+        TextColumn("{task.fields[item]}", style="dim", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, TaskID] = {}
@@ -56,7 +59,7 @@ def show_progress() -> Iterator[ProgressCallback]:
             done, total = step.amounts
             if step.stage not in tasks:
                 tasks[step.stage] = bars.add_task("", stage=step.stage, numbers="", item="")
-            numbers, item = describe(step, clock.rate(step)), step.item
+            numbers, item = describe(step, clock.rate(step)), printable(step.item)
             bars.update(tasks[step.stage], completed=done, total=total, numbers=numbers, item=item)
 
         yield show
@@ -101,10 +104,10 @@ def describe(step: Step, rate: float) -> str:
     """Items, bytes, rate and time left of a step, such as `12/75 tensors, 1.2/4.0 MB, 3 MB/s`."""
     done, total = step.amounts
     if not step.bytes:
-        text = f"{done}/{total} windows, {rate:.1f}/s"
+        text = f"{done}/{total} {step.unit}, {rate:.1f}/s"
     else:
         text = (
-            f"{step.items_done}/{step.items} tensors, {done / 1e6:.1f}/{total / 1e6:.1f} MB, "
+            f"{step.items_done}/{step.items} {step.unit}, {done / 1e6:.1f}/{total / 1e6:.1f} MB, "
             f"{rate / 1e6:.1f} MB/s"
         )
     if rate > 0 and done < total:

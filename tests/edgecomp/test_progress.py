@@ -12,8 +12,11 @@ def test_steps_as_text() -> None:
     step = Step("encode", "w", 3, 12, 1_000_000, 4_000_000)
     assert describe(step, 500_000) == "3/12 tensors, 1.0/4.0 MB, 0.5 MB/s, 6 s left"
     assert describe(step, 0) == "3/12 tensors, 1.0/4.0 MB, 0.0 MB/s"
-    assert describe(Step("evaluate", "", 8, 64), 0.5) == "8/64 windows, 0.5/s, 1:52 left"
-    assert describe(Step("evaluate", "", 64, 64), 0.5) == "64/64 windows, 0.5/s"
+    assert (
+        describe(Step("evaluate", "", 8, 64, unit="windows"), 0.5)
+        == "8/64 windows, 0.5/s, 1:52 left"
+    )
+    assert describe(Step("evaluate", "", 64, 64, unit="windows"), 0.5) == "64/64 windows, 0.5/s"
     assert [duration(s) for s in (0, 59, 60, 3599, 3600)] == [
         "0 s", "59 s", "1:00", "59:59", "1:00:00",
     ]  # fmt: skip

@@ -1,5 +1,7 @@
 """A checkpoint into a container: tensor by tensor, in bounded memory, and resumable."""
 
-from edgecomp.compression.job import CompressError, CompressReport, compress_checkpoint
+from edgecomp.compression.checks import CompressError
+from edgecomp.compression.job import compress_checkpoint
+from edgecomp.compression.report import CompressReport, RawTensor
 
-__all__ = ["CompressError", "CompressReport", "compress_checkpoint"]
+__all__ = ["CompressError", "CompressReport", "RawTensor", "compress_checkpoint"]

@@ -19,7 +19,13 @@ from exporters.bundle import ModelBundle, TensorSource
 from exporters.gguf import ContainerError, open_container, write_container
 from runtime_ops.formats import EncodedTensor, FormatError
 
-__all__ = ["WorkFolder", "WorkFolderBusyError", "open_work_folder", "work_folder_path"]
+__all__ = [
+    "WorkFolder",
+    "WorkFolderBusyError",
+    "open_work_folder",
+    "sync_folder",
+    "work_folder_path",
+]
 
 
 class WorkFolderBusyError(OSError):
@@ -39,8 +45,9 @@ class WorkFolder:
         if not part.is_file():
             return False
         try:
-            container = open_container(part)
-            return [entry.name for entry in container.tensors] == [name] and not container.verify()
+            with open_container(part) as container:
+                names = [entry.name for entry in container.tensors]
+                return names == [name] and not container.verify()
         except (ContainerError, FormatError, OSError):
             return False
 
@@ -48,10 +55,12 @@ class WorkFolder:
         """Keeps a finished tensor; OSError when it cannot be written."""
         bundle = ModelBundle(name, (TensorSource(name, lambda: tensor),), settings="{}")
         write_container(bundle, self.part(index))
+        sync_folder(self.path)
 
     def load(self, index: int, name: str) -> EncodedTensor:
-        """A tensor that was saved before."""
-        return open_container(self.part(index)).read(name)
+        """A tensor that was saved before; its file stays open as long as its parts live."""
+        with open_container(self.part(index)) as container:
+            return container.read(name)
 
     def part(self, index: int) -> Path:
         """The file of the tensor of that position."""
@@ -108,6 +117,19 @@ def claim(path: Path, job: str) -> bool:
     for file in path.iterdir():
         file.unlink()
     temporary = path / "job.json.tmp"
-    temporary.write_text(job)
+    with temporary.open("w") as text:
+        text.write(job)
+        text.flush()
+        os.fsync(text.fileno())
     os.replace(temporary, job_file)
+    sync_folder(path)
     return stale
+
+
+def sync_folder(path: Path) -> None:
+    """Puts a folder's names on the disk: a file that was moved there survives a power loss."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

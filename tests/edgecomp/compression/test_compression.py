@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgecomp.checkpoint import open_checkpoint
-from edgecomp.compression import CompressError, CompressReport, compress_checkpoint, job
+from edgecomp.checkpoint import CheckpointError, open_checkpoint
+from edgecomp.compression import (
+    CompressError,
+    CompressReport,
+    compress_checkpoint,
+    job,
+    workfolder,
+)
 from edgecomp.compression.workfolder import work_folder_path
 from edgecomp.encode import LatticeSettings, PaperSettings, WeightError, WeightSource, encode
 from edgecomp.progress import Step
@@ -293,10 +302,83 @@ def test_outputs_that_are_refused(tmp_path: Path, tiny: Path, count) -> None:
     assert counted.calls == 0
 
 
-def test_unwritable_folder(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(CompressError, match="is not writable"):
-        compress(tiny, tmp_path / "m.gguf")
+UNWRITABLE = """
+import os, sys
+from edgecomp import cli
+
+def main(out):
+    sys.argv[1:] = ["compress", sys.argv[2], "-o", out]
+    try:
+        cli.main()
+    except SystemExit as end:
+        return end.code
+
+out = sys.argv[-1]
+assert main(os.path.join(sys.argv[2], "first.gguf")) == 0  # imports what it needs
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+sys.exit(main(out))
+"""
+
+
+def test_unwritable_folder(tiny: Path) -> None:
+    """As another user when the tests run as root, who may write anywhere."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)  # pytest's own folders are closed to others
+        model, place = folder / "model", folder / "place"
+        shutil.copytree(tiny, model)
+        place.mkdir(0o555)
+        for path in (folder, model, *model.iterdir()):
+            path.chmod(0o755)
+        command = ["compress", str(model), "-o", str(place / "m.gguf")]
+        child = subprocess.run(
+            [sys.executable, "-c", UNWRITABLE, *command],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert list(place.iterdir()) == []
+        assert child.returncode == 1
+        assert child.stderr.splitlines()[-2:] == [
+            f"error: {place} is not writable",
+            "hint: choose another folder",
+        ]
+
+
+def test_full_disk(tmp_path: Path, model_writer, count) -> None:
+    """A small disk that fills up while the third tensor is saved; then there is room again."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.getuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a disk: test_file_size_limit_leaves_no_output stands in")
+    try:
+        random = np.random.default_rng(0)
+        matrices = {f"{c}": random.standard_normal((256, 512), np.float32) for c in "abc"}
+        folder = model_writer(tmp_path / "m", matrices)
+        out = disk / "m.gguf"
+        filler = disk / "other"
+        counted = count()
+        with pytest.raises(CompressError, match="No space left on device") as caught:
+            compress(folder, out, progress=lambda s: fill(filler) if s.items_done == 2 else None)
+        assert counted.calls == 3
+        assert "2 finished tensors are kept" in caught.value.hint
+        assert not out.exists()
+        assert not list(disk.rglob("*.tmp"))
+        filler.unlink()
+        assert compress(folder, out).resumed_tensors == 2
+        assert sorted(path.name for path in disk.iterdir()) == ["m.gguf"]
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Writes until the disk is full."""
+    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
 
 
 def test_output_beside_the_model_may_be_replaced(tiny: Path) -> None:
@@ -325,17 +407,99 @@ def test_progress_and_notes(tmp_path: Path, model_writer, tensors, count) -> Non
     notes: list[str] = []
     report = compress(folder, tmp_path / "m.gguf", progress=steps.append, note=notes.append)
     encoding = [step for step in steps if step.stage == "encode"]
-    assert [step.items_done for step in encoding] == [*range(21)]
-    assert encoding[0].bytes_done == 0
-    assert encoding[-1].bytes_done == encoding[-1].bytes == 4 * report.n_weights
+    assert sorted({step.items_done for step in encoding}) == [*range(21)]
+    done = [step.bytes_done for step in encoding]
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0, 4 * report.n_weights)
+    assert {step.bytes for step in encoding} == {4 * report.n_weights}
     writing = [step for step in steps if step.stage == "write"]
     assert writing[-1].bytes_done == writing[-1].bytes > 0
     assert "lm_head.weight is left out" in notes[0]
     assert "the tokenizer is not stored" in notes[1]
+    assert report.notes == tuple(notes)
 
 
-def test_name_too_long_for_a_container(tmp_path: Path, model_writer, tensors) -> None:
+@pytest.mark.parametrize("settings", [LATTICE, PaperSettings(points=(225, 1600), box=0.01)])
+def test_progress_moves_inside_a_tensor(tmp_path: Path, model_writer, settings: Any) -> None:
+    weights = np.random.default_rng(0).standard_normal((4096, 768)).astype(np.float32)
+    folder = model_writer(tmp_path / "m", {"w": weights * np.float32(0.02)})
+    steps: list[Step] = []
+    compress(folder, tmp_path / "m.gguf", settings, progress=steps.append)
+    inside = [s.bytes_done for s in steps if s.stage == "encode" and s.items_done == 0]
+    assert inside == sorted(inside)
+    assert len(set(inside)) > 4
+    assert inside[-1] <= weights.nbytes
+    assert inside[-1] > weights.nbytes / 3
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"rope_theta": math.inf}, "rope_theta is inf, expected a finite"),
+        ({"max_position_embeddings": math.nan}, "is nan, expected a finite"),
+        ({"vocab_size": 10**30}, "does not fit into a container"),
+        ({"x": "y" * (1 << 24)}, "does not fit into a container"),
+        ({"model_type": "\ud800"}, "not valid Unicode"),
+    ],
+)
+def test_metadata_is_judged_before_anything_is_encoded(
+    tmp_path: Path, model_writer, tensors, count, config: Any, reason: str
+) -> None:
+    folder = model_writer(tmp_path / "m", tensors, **config)
+    counted = count()
+    with pytest.raises((CheckpointError, CompressError), match=reason) as caught:
+        compress(folder, tmp_path / "m.gguf")
+    assert caught.value.hint
+    assert "\n" not in str(caught.value)
+    assert counted.calls == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        "{",
+        '{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "pre_tokenizer": '
+        '{"type": "ByteLevel", "add_prefix_space": false}}',
+        '{"model": {"type": "Unigram", "vocab": [["a", NaN]]}}',
+        '{"model": {"type": "WordPiece", "vocab": {"\\ud800": 0}}}',
+    ],
+)
+def test_tokenizer_that_does_not_fit_is_a_note(
+    tmp_path: Path, tiny: Path, count, tokenizer: str
+) -> None:
+    (tiny / "tokenizer.json").write_text(tokenizer)
+    notes: list[tuple[int, str]] = []
+    counted = count()
+    out = tmp_path / "m.gguf"
+    compress(tiny, out, note=lambda line: notes.append((counted.calls, line)))
+    assert [calls for calls, _ in notes] == [0]
+    assert "the tokenizer is not stored: " in notes[0][1]
+    with open_container(out) as container:
+        assert container.tokenizer == {}
+        assert container.model["vocab_size"] == 40
+
+
+def test_output_is_on_the_disk_before_the_parts_go(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "m.gguf"
+    synced: list[tuple[str, bool, bool]] = []
+
+    def sync(path: Path) -> None:
+        synced.append((path.name, out.exists(), work_folder_path(out).exists()))
+
+    monkeypatch.setattr(job, "sync_folder", sync)
+    monkeypatch.setattr(workfolder, "sync_folder", sync)
+    compress(tiny, out)
+    folder = work_folder_path(out).name
+    assert synced == [(folder, False, True)] * 21 + [(tmp_path.name, True, True)]
+
+
+def test_name_too_long_for_a_container(tmp_path: Path, model_writer, tensors, count) -> None:
+    counted = count()
     folder = model_writer(tmp_path / "m", {"w" * 300: tensors["model.norm.weight"]})
     with pytest.raises(CompressError, match="does not fit into a container"):
         compress(folder, tmp_path / "m.gguf")
     assert not (tmp_path / "m.gguf").exists()
+    assert counted.calls == 0

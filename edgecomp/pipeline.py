@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edgecomp.checkpoint import Checkpoint, open_checkpoint, tokenizer_keys
+from edgecomp.checkpoint import Checkpoint, TokenizerError, open_checkpoint, tokenizer_keys
 from edgecomp.compression import CompressReport, compress_checkpoint
 from edgecomp.encode import LatticeSettings, Settings
 from edgecomp.evaluation import (
@@ -40,18 +40,22 @@ def compress(
     """The report on the container that this writes to `out` for a model folder or hub id.
 
     `settings` None means the lattice preset at 4 bits. Raises CheckpointError, CompressError or
-    WeightError; an unfinished run is resumed by the same call.
+    WeightError (SettingsError comes from making `settings`); an unfinished run is resumed by the
+    same call.
     """
     checkpoint = open_checkpoint(str(model))
     return compress_checkpoint(checkpoint, settings or LatticeSettings(), Path(out), progress, note)
 
 
-def inspect(path: str | Path, verify: bool = False) -> Inspection:
+def inspect(
+    path: str | Path, verify: bool = False, progress: ProgressCallback = lambda step: None
+) -> Inspection:
     """What a container holds; with `verify`, its checksums are computed again.
 
-    Raises ContainerError for a damaged file. Needs no torch.
+    A wrong checksum is reported, not raised. Raises ContainerError for a file that is not a
+    container, OSError when it cannot be read. Needs no torch.
     """
-    return inspect_container(Path(path), verify)
+    return inspect_container(Path(path), verify, progress)
 
 
 def evaluate(
@@ -63,7 +67,8 @@ def evaluate(
 ) -> Evaluation:
     """The quality of a container beside the model it was made from, on a UTF-8 text file.
 
-    `windows` None means the whole text. Raises CheckpointError, ContainerError or EvaluationError.
+    `windows` None means the whole text. Raises CheckpointError, ContainerError, EvaluationError,
+    FormatError or NativeError; OSError or UnicodeDecodeError when a file cannot be read.
     """
     checkpoint = open_checkpoint(str(against))
     if checkpoint.tokenizer is None:
@@ -77,11 +82,20 @@ def evaluate(
 
 def check_same_tokens(path: Path, checkpoint: Checkpoint) -> None:
     """EvaluationError when a container's vocabulary is not the checkpoint's."""
-    stored = read_container(path).metadata.get("tokenizer.ggml.tokens")
+    with read_container(path) as container:
+        stored = container.metadata.get("tokenizer.ggml.tokens")
     if stored is None:  # a tokenizer that the keys cannot express; compress said so
         return
     vocab_size = checkpoint.config.get("vocab_size")
-    keys = tokenizer_keys(checkpoint.folder, vocab_size if isinstance(vocab_size, int) else None)
+    try:
+        keys = tokenizer_keys(
+            checkpoint.folder, vocab_size if isinstance(vocab_size, int) else None
+        )
+    except TokenizerError as error:
+        raise EvaluationError(
+            f"{path} has a vocabulary, the one of {checkpoint.folder} cannot be read: {error}",
+            "compare a container with the model that it was made from",
+        ) from error
     if keys.get("tokenizer.ggml.tokens") != stored:
         raise EvaluationError(
             f"{path} and {checkpoint.folder} have different vocabularies",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.checkpoint import CheckpointError, context_length
+from edgecomp.inspection import damaged_tensors, read_container
+from exporters.gguf import ContainerError
 from runtime_ops.native import NativeContainer
 
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ def load_original(folder: Path) -> LanguageModel:
         network = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True
         )
-    except (ValueError, KeyError, OSError, RuntimeError) as error:
+    except Exception as error:  # whatever a config makes of transformers' classes
         raise not_loadable(str(folder), error) from error
     return wrap(folder.resolve().name, network)
 
@@ -68,22 +71,13 @@ def build_model(
     names what is missing or too many.
     """
     import torch
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-    try:
-        parsed = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(dict(config))
-        from_config: Any = AutoModelForCausalLM.from_config  # transformers leaves it without types
-        network = from_config(parsed, dtype=torch.float32)
-    except (ValueError, KeyError) as error:
-        raise not_loadable(name, error) from error
+    network = make_network(name, config)
     targets = dict(network.state_dict(keep_vars=True))
     missing = set(targets)
     for tensor, array in weights:
-        if tensor not in targets:
-            raise mismatch(name, f"tensor {tensor} has no place in the network")
+        check_shape(name, targets, tensor, array.shape)
         target = targets[tensor]
-        if tuple(target.shape) != array.shape:
-            raise mismatch(name, f"{tensor} is {array.shape}, expected {tuple(target.shape)}")
         with torch.no_grad():
             target.copy_(torch.from_numpy(array))
         missing -= {other for other in missing if targets[other] is target}
@@ -95,40 +89,113 @@ def build_model(
 def load_compressed(path: Path) -> LanguageModel:
     """The model in a container, every tensor decoded by the C runtime.
 
-    Raises CheckpointError when the network does not fit, ContainerError or FormatError when the
-    container is damaged.
+    Raises ContainerError when the container or one of its tensors is damaged, CheckpointError when
+    the network does not fit, NativeError when the C runtime refuses the file, OSError when it
+    cannot be read.
     """
-    container = NativeContainer(path.read_bytes())
+    check_container(path)
+    with path.open("rb") as file:
+        mapped = mmap(file.fileno(), 0, access=ACCESS_READ)
+    container = NativeContainer(mapped)
     try:
         config = json.loads(container.string("edgecomp.model.config"))
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise mismatch(path.name, "the container holds no model config") from error
+    if not isinstance(config, dict):
+        raise mismatch(path.name, "the container's model config is not a JSON object")
+    check_network(path.name, config, {name: container.shape(name) for name in container.names})
     decoded = ((name, container.decode(name)) for name in container.names)
-    return build_model(path.name, config, decoded)
+    model = build_model(path.name, config, decoded)
+    del decoded, container  # which point into the file
+    mapped.close()
+    return model
+
+
+def check_container(path: Path) -> None:
+    """ContainerError unless every tensor of the container has its checksum."""
+    with read_container(path) as container:
+        damaged = damaged_tensors(container)
+    if damaged:
+        raise ContainerError(
+            f"{path}: {len(damaged)} tensors do not match their checksum, such as {damaged[0]}"
+        )
+
+
+def check_network(
+    name: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """CheckpointError unless the config's network has these tensors; made without its memory."""
+    import torch
+
+    with torch.device("meta"):
+        network = make_network(name, config)
+    targets = network.state_dict()
+    for tensor, shape in shapes.items():
+        check_shape(name, targets, tensor, shape)
+
+
+def make_network(name: str, config: Mapping[str, Any]) -> Any:
+    """The network of a config.json with weights that mean nothing."""
+    import torch
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    try:
+        parsed = CONFIG_MAPPING[str(config.get("model_type"))].from_dict(dict(config))
+        from_config: Any = AutoModelForCausalLM.from_config  # transformers leaves it without types
+        return from_config(parsed, dtype=torch.float32)
+    except Exception as error:  # whatever a config makes of transformers' classes
+        raise not_loadable(name, error) from error
+
+
+def check_shape(
+    name: str, targets: Mapping[str, torch.Tensor], tensor: str, shape: tuple[int, ...]
+) -> None:
+    """CheckpointError unless the network has a tensor of that name and shape."""
+    if tensor not in targets:
+        raise mismatch(name, f"tensor {tensor} has no place in the network")
+    expected = tuple(targets[tensor].shape)
+    if expected != shape:
+        raise mismatch(name, f"{tensor} is {shape}, expected {expected}")
 
 
 def read_tokens(tokenizer: Path, text: str) -> NDArray[np.int64]:
-    """The token ids of a text, without special tokens around it, int64 (n,)."""
+    """The token ids of a text, without special tokens around it, int64 (n,).
+
+    Raises CheckpointError when the tokenizers library cannot read the tokenizer.json.
+    """
     from tokenizers import Tokenizer
 
-    encoding = Tokenizer.from_file(str(tokenizer)).encode(text, add_special_tokens=False)
-    return np.array(encoding.ids, dtype=np.int64)
+    try:
+        rules = Tokenizer.from_file(str(tokenizer))
+    except Exception as error:  # the library raises nothing more special
+        raise CheckpointError(
+            f"{tokenizer}: not a tokenizer: {first_line(error)}",
+            "put the model's tokenizer.json there",
+        ) from error
+    return np.array(rules.encode(text, add_special_tokens=False).ids, dtype=np.int64)
 
 
 def wrap(name: str, network: Any) -> LanguageModel:
-    """A LanguageModel around a transformers network."""
+    """A LanguageModel around a transformers network; CheckpointError without a vocabulary size."""
     network.eval()
-    config = network.config.to_dict()
-    return LanguageModel(name, network, int(config["vocab_size"]), context_length(config))
+    config = network.config.get_text_config().to_dict()
+    vocab_size = config.get("vocab_size")
+    if not isinstance(vocab_size, int):
+        raise mismatch(name, f"the config's vocab_size is {vocab_size!r}, expected a whole number")
+    return LanguageModel(name, network, vocab_size, context_length(config))
 
 
 def not_loadable(name: str, error: Exception) -> CheckpointError:
     """The error for a model that transformers refuses."""
-    reason = (str(error).strip() or repr(error)).splitlines()[0]
     return CheckpointError(
-        f"{name}: transformers cannot load it as a causal language model: {reason}",
+        f"{name}: transformers cannot load it as a causal language model: {first_line(error)}",
         "evaluation works on causal language models that transformers knows",
     )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text."""
+    return (str(error).strip() or repr(error)).splitlines()[0]
 
 
 def mismatch(name: str, what: str) -> CheckpointError:

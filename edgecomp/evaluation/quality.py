@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +44,10 @@ class Quality:
     tokens: int  # predicted tokens
     windows: int
     context: int  # tokens in a window
+
+    def as_fields(self) -> dict[str, float | int]:
+        """The scores by name, as JSON output and benchmarks give them."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -81,15 +85,15 @@ def evaluate_models(
     n_windows, context = cut.shape
     batch = max(1, BATCH_LOGITS // (context * original.vocab_size))
     sums = [Sums() for _ in models]
-    progress(Step("evaluate", "", 0, n_windows))
+    progress(Step("evaluate", "", 0, n_windows, unit="windows"))
     for first in range(0, n_windows, batch):
         part = cut[first : first + batch]
         add_batch(sums, models, part)
-        progress(Step("evaluate", "", first + len(part), n_windows))
+        progress(Step("evaluate", "", first + len(part), n_windows, unit="windows"))
     predicted = n_windows * (context - 1)
     scores = [
         Quality(
-            ppl=math.exp(total.nll / predicted),
+            ppl=perplexity(total.nll / predicted),
             kl=total.kl / predicted,
             top1=total.agreed / predicted,
             tokens=predicted,
@@ -120,6 +124,11 @@ def add_batch(sums: list[Sums], models: list[LanguageModel], tokens: NDArray[np.
             if found is not reference:
                 divergence = (probabilities * (reference - found)).sum(-1)
                 total.kl += float(divergence.double().sum())
+
+
+def perplexity(mean_nll: float) -> float:
+    """e to the mean negative log-likelihood; infinite where that has no float."""
+    return math.exp(mean_nll) if not mean_nll > 709 else math.inf
 
 
 def log_probabilities(model: LanguageModel, tokens: NDArray[np.int64]) -> torch.Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -16,16 +17,10 @@ from typing import Annotated
 import typer
 
 from edgecomp import pipeline
-from edgecomp.checkpoint import CheckpointError
+from edgecomp.cli import options
 from edgecomp.cli.demo import print_demo, run_demo
-from edgecomp.cli.options import (
-    Codec,
-    Generator,
-    Preset,
-    SettingsOptions,
-    UsageError,
-    settings_from,
-)
+from edgecomp.cli.errors import fail, note, report_error
+from edgecomp.cli.options import Codec, Preset, SettingsOptions, UsageError, settings_from
 from edgecomp.cli.report import (
     compress_object,
     inspect_object,
@@ -33,18 +28,13 @@ from edgecomp.cli.report import (
     print_inspect,
     print_json,
     print_table,
-    quality_object,
 )
-from edgecomp.compression import CompressError
-from edgecomp.encode import WeightError
-from edgecomp.evaluation import EvaluationError
 from edgecomp.progress import show_progress
-from exporters.gguf import ContainerError
 
 __all__ = ["app", "main"]
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
-EXTRAS = ("huggingface_hub", "safetensors", "tokenizers", "torch", "transformers")
+LARGE_FILE_BYTES = 100_000_000  # from here on checksums take long enough to show progress
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None,
@@ -79,28 +69,18 @@ def compress(
     preset: Annotated[
         Preset, typer.Option(help="paper: Hyper-Compression as published; lattice: ours.")
     ] = Preset.LATTICE,
-    bits: Annotated[
-        float | None, typer.Option(help="Bits per weight of the codes (default 4).")
-    ] = None,
-    points: Annotated[
-        int | None, typer.Option(help="Points U of the winding, instead of --bits.")
-    ] = None,
-    box: Annotated[float | None, typer.Option(help="paper: side l of the box.")] = None,
-    classes: Annotated[
-        int | None, typer.Option(help="paper: outlier classes M beside class 0.")
-    ] = None,
-    group: Annotated[int | None, typer.Option(help="lattice: weights that share a scale.")] = None,
-    dim: Annotated[int | None, typer.Option(help="lattice: weights per index, 1 to 4.")] = None,
-    generator: Annotated[
-        Generator | None, typer.Option(help="lattice: korobov (default, searched) or golden.")
-    ] = None,
-    companding: Annotated[
-        bool | None,
-        typer.Option(
-            "--companding/--no-companding",
-            help="lattice: spread points like Gaussian weights (default) or evenly.",
-        ),
-    ] = None,
+    bits: options.Bits = None,
+    points: options.Points = None,
+    box: options.Box = None,
+    classes: options.Classes = None,
+    max_error: options.MaxError = None,
+    target_error: options.TargetError = None,
+    raw_error: options.RawError = None,
+    group: options.Group = None,
+    dim: options.Dim = None,
+    generator: options.GeneratorName = None,
+    companding: options.Companding = None,
+    reach: options.Reach = None,
     json: Json = False,
 ) -> None:
     """Compress MODEL into a container. A run that was killed goes on when started again.
@@ -108,12 +88,19 @@ def compress(
     \b
     Examples:
       edgecomp compress ./bookworm --preset lattice --bits 4 -o bookworm.gguf
-      edgecomp compress ./bookworm --preset paper --points 1600 -o paper.gguf
       edgecomp compress HuggingFaceTB/SmolLM2-135M --bits 5 -o smollm.gguf
+    \b
+    As published for language models, UNet and MobileNetV3 (1600 points, box 0.1 and 3 classes
+    where nothing else is said):
+      edgecomp compress ./bookworm --preset paper -o paper.gguf
+      edgecomp compress ./unet -o unet.gguf --preset paper --points 225 --raw-error none
+      edgecomp compress ./mobilenet -o m.gguf --preset paper --box 0.8 --classes 4 --raw-error none
     """
-    del codec  # one so far: typer checks the name
-    options = SettingsOptions(bits, points, box, classes, group, dim, generator, companding)
-    settings = settings_from(preset, options)
+    given = SettingsOptions(
+        bits, tuple(points or ()), box, classes, max_error, target_error, raw_error,
+        group, dim, generator, companding, reach,
+    )  # fmt: skip
+    settings = settings_from(codec, preset, given)
     with show_progress() as progress:
         report = pipeline.compress(model, out, settings, progress, note)
     if json:
@@ -134,7 +121,9 @@ def inspect(
     Example:
       edgecomp inspect bookworm.gguf --verify
     """
-    found = pipeline.inspect(file, verify)
+    shows = verify and file.is_file() and file.stat().st_size >= LARGE_FILE_BYTES
+    with show_progress() if shows else nullcontext(lambda step: None) as progress:
+        found = pipeline.inspect(file, verify, progress)
     if json:
         print_json(inspect_object(found))
     else:
@@ -165,7 +154,7 @@ def evaluate(
         result = pipeline.evaluate(file, against, text, windows, progress)
     scores = {"original": result.original, **result.candidates}
     if json:
-        print_json({name: quality_object(quality) for name, quality in scores.items()})
+        print_json({name: quality.as_fields() for name, quality in scores.items()})
         return
     print_table(
         ("model", "perplexity", "KL (nats)", "top-1", "tokens"),
@@ -211,44 +200,3 @@ def main() -> None:
     if code == INTERRUPTED:
         fail("interrupted", "compress keeps finished tensors: start it again to go on")
     sys.exit(code)
-
-
-def report_error(error: Exception) -> int:
-    """Prints an error with a hint and returns the exit code; bugs are raised again."""
-    message, hint, code = str(error), getattr(error, "hint", ""), 1
-    match error:
-        case UsageError():
-            code = 2
-        case CheckpointError() | CompressError() | EvaluationError():
-            pass
-        case WeightError():
-            hint = "repair the checkpoint; nothing was written"
-        case ContainerError():
-            hint = "give a container that `edgecomp compress` wrote, undamaged"
-        case ModuleNotFoundError() if (error.name or "").partition(".")[0] in EXTRAS:
-            message = f"{error.name} is not installed, this command needs it"
-            hint = "pip install 'edgecomp[compress]'"
-        case UnicodeDecodeError():
-            message, hint = f"the text is not UTF-8: {error}", "convert it to UTF-8"
-        case OSError():
-            message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            hint = "check the path and its permissions"
-        case typer.TyperException():
-            context = getattr(error, "ctx", None)
-            command = context.command_path if context else "edgecomp"
-            message, hint, code = error.format_message(), f"{command} --help", 2
-        case _:
-            raise error
-    fail(message, hint)
-    return code
-
-
-def fail(message: str, hint: str) -> None:
-    """An error and a hint on stderr, one line each."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    print(f"hint: {hint}", file=sys.stderr)
-
-
-def note(line: str) -> None:
-    """A line for the user on stderr."""
-    print(f"note: {line}", file=sys.stderr)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecomp.checkpoint import Checkpoint, open_checkpoint
-from edgecomp.cli.report import print_json, print_table, quality_object
+from edgecomp.cli.report import print_json, print_table
 from edgecomp.compression import CompressReport, compress_checkpoint
 from edgecomp.encode import LatticeSettings, PaperSettings, Settings
 from edgecomp.evaluation import (
@@ -138,7 +138,7 @@ def demo_object(result: DemoResult) -> dict[str, object]:
                 "system": row.name,
                 "file_bytes": row.file_bytes,
                 "bpw": row.bpw,
-                **quality_object(row.quality),
+                **row.quality.as_fields(),
                 "encode_seconds": row.encode_seconds,
             }
             for row in result.rows

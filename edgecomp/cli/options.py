@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Annotated
+
+import typer
 
 from edgecomp.encode import (
     LatticeSettings,
@@ -44,61 +48,131 @@ class Generator(StrEnum):
     GOLDEN = "golden"
 
 
+Bits = Annotated[float | None, typer.Option(help="Bits per weight of the codes (default 4).")]
+Points = Annotated[
+    list[int] | None,
+    typer.Option(help="Points U of the winding, instead of --bits; paper: tried in this order."),
+]
+Box = Annotated[float | None, typer.Option(help="paper: side l of the box.")]
+Classes = Annotated[
+    int | None, typer.Option(min=0, help="paper: outlier classes M beside class 0.")
+]
+MaxError = Annotated[
+    float | None, typer.Option(help="paper: mean error that ends the search for points.")
+]
+TargetError = Annotated[
+    float | None, typer.Option(help="paper: mean error that ends the search for classes.")
+]
+RawError = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FLOAT|none",
+        help="paper: tensors with a larger mean error stay raw (default 0.006); none: none does.",
+    ),
+]
+Group = Annotated[int | None, typer.Option(min=1, help="lattice: weights that share a scale.")]
+Dim = Annotated[int | None, typer.Option(min=1, max=4, help="lattice: weights per index.")]
+GeneratorName = Annotated[
+    Generator | None, typer.Option(help="lattice: korobov (default, searched) or golden.")
+]
+Companding = Annotated[
+    bool | None,
+    typer.Option(
+        "--companding/--no-companding",
+        help="lattice: spread points like Gaussian weights (default) or evenly.",
+    ),
+]
+Reach = Annotated[
+    int | None,
+    typer.Option(min=0, max=64, help="lattice: steps to each side that a scale is looked for."),
+]
+
+
 @dataclass(frozen=True)
 class SettingsOptions:
-    """What the user gave; None where nothing was said."""
+    """What the user gave; None or () where nothing was said."""
 
     bits: float | None = None
-    points: int | None = None
+    points: tuple[int, ...] = ()
     box: float | None = None
     classes: int | None = None
+    max_error: float | None = None
+    target_error: float | None = None
+    raw_error: str | None = None
     group: int | None = None
     dim: int | None = None
     generator: Generator | None = None
     companding: bool | None = None
+    reach: int | None = None
+
+    def given(self, *names: str) -> list[str]:
+        """Those of the fields that the user gave, as options."""
+        named = [name for name in names if getattr(self, name) is not None]
+        return [f"--{name.replace('_', '-')}" for name in named]
 
 
-def settings_from(preset: Preset, options: SettingsOptions) -> Settings:
+def settings_from(codec: Codec, preset: Preset, options: SettingsOptions) -> Settings:
     """The settings of a preset with what the user gave; UsageError when that does not fit."""
-    if options.bits is not None and options.points is not None:
+    if options.bits is not None and options.points:
         raise UsageError("both --bits and --points are given", "give one of them")
     try:
-        return paper(options) if preset is Preset.PAPER else lattice(options)
+        return PRESETS[codec, preset](options)
     except SettingsError as error:
         raise UsageError(str(error), "edgecomp compress --help shows the options") from error
 
 
 def paper(options: SettingsOptions) -> PaperSettings:
     """The paper preset; published defaults for what was not given."""
-    lattice_only = (options.group, options.dim, options.generator, options.companding)
-    if any(option is not None for option in lattice_only):
-        raise UsageError(
-            "--group, --dim, --generator and --companding belong to the lattice preset",
-            "use --preset lattice, or --points, --box and --classes",
-        )
+    others = options.given("group", "dim", "generator", "companding", "reach")
+    if others:
+        raise UsageError(f"{others[0]} belongs to the lattice preset", "use --preset lattice")
     settings = PaperSettings()
     if options.bits is not None:
         settings = paper_settings_for_bits(options.bits)
-    if options.points is not None:
-        settings = replace(settings, points=(options.points,))
-    if options.box is not None:
-        settings = replace(settings, box=options.box)
-    if options.classes is not None:
-        settings = replace(settings, classes=options.classes)
-    return settings
+    return replace(
+        settings,
+        points=options.points or settings.points,
+        box=settings.box if options.box is None else options.box,
+        classes=settings.classes if options.classes is None else options.classes,
+        max_error=settings.max_error if options.max_error is None else options.max_error,
+        target_error=(
+            settings.target_error if options.target_error is None else options.target_error
+        ),
+        raw_error=settings.raw_error if options.raw_error is None else limit(options.raw_error),
+    )
+
+
+def limit(text: str) -> float | None:
+    """The number in the text, or None for `none`."""
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        hint = "give a mean error such as 0.006, or none"
+        raise UsageError(f"--raw-error is {text!r}, expected a number or none", hint) from None
 
 
 def lattice(options: SettingsOptions) -> LatticeSettings:
     """The lattice preset; its defaults for what was not given."""
-    if options.box is not None or options.classes is not None:
-        raise UsageError(
-            "--box and --classes belong to the paper preset", "use --preset paper, or --group"
-        )
+    others = options.given("box", "classes", "max_error", "target_error", "raw_error")
+    if others:
+        raise UsageError(f"{others[0]} belongs to the paper preset", "use --preset paper")
+    if len(options.points) > 1:
+        raise UsageError("--points is given twice", "only the paper preset tries several")
+    settings = LatticeSettings()
     return LatticeSettings(
-        bits=4.0 if options.bits is None else options.bits,
-        points=options.points,
+        bits=settings.bits if options.bits is None else options.bits,
+        points=options.points[0] if options.points else None,
         group=options.group or 0,
         dim=options.dim or 0,
         generator=(options.generator or Generator.KOROBOV).value,
         companded=options.companding is not False,
+        reach=settings.reach if options.reach is None else options.reach,
     )
+
+
+PRESETS: dict[tuple[Codec, Preset], Callable[[SettingsOptions], Settings]] = {
+    (Codec.WINDING, Preset.PAPER): paper,
+    (Codec.WINDING, Preset.LATTICE): lattice,
+}

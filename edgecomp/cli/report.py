@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
 
 from edgecomp.compression import CompressReport
-from edgecomp.evaluation import Quality
 from edgecomp.inspection import Inspection
+from edgecomp.terminal import json_safe, printable
 
 __all__ = [
     "compress_object",
@@ -20,15 +20,15 @@ __all__ = [
     "print_inspect",
     "print_json",
     "print_table",
-    "quality_object",
 ]
 
+MAX_DEPTH = 32  # levels of settings that are shown as JSON
 PIPE_COLUMNS = 200  # width of a table that does not go to a terminal
 
 
 def print_json(value: object) -> None:
     """One JSON value on stdout, keys in the given order."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json_safe(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -37,7 +37,7 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, markup=False).print(table)
 
 
@@ -54,18 +54,41 @@ def compress_object(report: CompressReport) -> dict[str, object]:
         "encoded_weights": report.encoded_weights,
         "encode_seconds": report.encode_seconds,
         "write_seconds": report.write_seconds,
+        "raw_tensors": [
+            {
+                "name": tensor.name,
+                "shape": list(tensor.shape),
+                "bytes": tensor.n_bytes,
+                "reason": tensor.reason,
+            }
+            for tensor in report.raw
+        ],
         "notes": list(report.notes),
     }
 
 
 def print_compress(report: CompressReport) -> None:
     """A compression's report, one fact a line."""
-    print(f"file: {report.path}")
+    print(f"file: {printable(str(report.path))}")
     print(f"bytes: {report.file_bytes}")
     print(f"whole-file bpw: {report.bpw:.3f}")
     print(f"weights: {report.n_weights}")
+    print(f"raw tensors: {raw_text(report)}")
     print(f"encode seconds: {report.encode_seconds:.2f}")
     print(f"sha256: {report.sha256}")
+
+
+def raw_text(report: CompressReport) -> str:
+    """How many tensors stayed raw and why; the names of matrices among them."""
+    names: dict[str, list[str]] = {}
+    for tensor in report.raw:
+        names.setdefault(tensor.reason, []).append(tensor.name if len(tensor.shape) > 1 else "")
+    listed = []
+    for reason, raw in names.items():
+        matrices = ", ".join(filter(None, raw))
+        listed.append(f"{len(raw)} {reason}" + (f" ({matrices})" if matrices else ""))
+    text = f"{len(report.raw)} of {report.n_tensors}"
+    return printable(f"{text}; {'; '.join(listed)}" if listed else text)
 
 
 def inspect_object(found: Inspection) -> dict[str, object]:
@@ -76,7 +99,7 @@ def inspect_object(found: Inspection) -> dict[str, object]:
         "weights": found.n_weights,
         "bpw": found.bpw,
         "body_bpw": found.body_bpw,
-        "settings": json.loads(found.settings),
+        "settings": settings_value(found.settings),
         "damaged": None if found.damaged is None else list(found.damaged),
         "tensors": [
             {
@@ -91,6 +114,25 @@ def inspect_object(found: Inspection) -> dict[str, object]:
             for row in found.tensors
         ],
     }
+
+
+def settings_value(text: str) -> object:
+    """The value of JSON text that can be printed again as JSON; other text as it is."""
+    try:
+        value: object = json.loads(text)
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        return text
+    return text if is_deeper(value, MAX_DEPTH) else value
+
+
+def is_deeper(value: object, levels: int) -> bool:
+    """Whether a JSON value has more than `levels` levels."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return False
+    return levels == 0 or any(is_deeper(item, levels - 1) for item in value)
 
 
 def print_inspect(found: Inspection) -> None:
@@ -111,22 +153,10 @@ def print_inspect(found: Inspection) -> None:
         ),
     )
     print()
-    print(f"settings: {found.settings}")
+    print(f"settings: {printable(found.settings)}")
     print(f"file bytes: {found.file_bytes}")
     print(f"weights: {found.n_weights} in {len(found.tensors)} tensors")
     print(f"whole-file bpw: {found.bpw:.3f}")
     print(f"body bpw (encoded tensors alone): {found.body_bpw:.3f}")
     if found.damaged is not None:
         print(f"checksums: {f'{len(damaged)} wrong' if damaged else 'all right'}")
-
-
-def quality_object(quality: Quality) -> Mapping[str, float | int]:
-    """A model's scores as JSON fields."""
-    return {
-        "ppl": quality.ppl,
-        "kl": quality.kl,
-        "top1": quality.top1,
-        "tokens": quality.tokens,
-        "windows": quality.windows,
-        "context": quality.context,
-    }

@@ -11,12 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgecomp import cli, pipeline
-from edgecomp.cli.options import Generator, Preset, SettingsOptions, UsageError, settings_from
+from edgecomp.cli.options import (
+    Codec,
+    Generator,
+    Preset,
+    SettingsOptions,
+    UsageError,
+    settings_from,
+)
 from edgecomp.compression.workfolder import work_folder_path
 from edgecomp.encode import LatticeSettings, PaperSettings
+from exporters.bundle import ModelBundle, TensorSource
+from exporters.gguf import write_container
+from runtime_ops.formats import EncodedTensor, RawFormat
 
 SMALL = ["--group", "16"]
 
@@ -143,9 +154,25 @@ def test_eval(run, bookworm: Path, tmp_path: Path) -> None:
         (["compress", "m", "-o", "x", "--frobnicate"], "--frobnicate"),
         (["compress", "m", "-o", "x", "--bits", "4", "--points", "9"], "both --bits and --points"),
         (["compress", "m", "-o", "x", "--bits", "99"], "bits is 99.0, expected"),
-        (["compress", "m", "-o", "x", "--dim", "7"], "dim is 7, expected 1..4"),
-        (["compress", "m", "-o", "x", "--box", "0.1"], "belong to the paper preset"),
+        (["compress", "m", "-o", "x", "--dim", "7"], "less than or equal to 4"),
+        (["compress", "m", "-o", "x", "--dim", "0"], "greater than or equal to 1"),
+        (["compress", "m", "-o", "x", "--group", "0"], "greater than or equal to 1"),
+        (["compress", "m", "-o", "x", "--reach", "65"], "less than or equal to 64"),
+        (
+            ["compress", "m", "-o", "x", "--points", "9", "--points", "16"],
+            "--points is given twice",
+        ),
+        (["compress", "m", "-o", "x", "--box", "0.1"], "--box belongs to the paper preset"),
+        (["compress", "m", "-o", "x", "--raw-error", "1"], "--raw-error belongs to the paper"),
         (["compress", "m", "-o", "x", "--preset", "paper", "--dim", "2"], "lattice preset"),
+        (["compress", "m", "-o", "x", "--preset", "paper", "--reach", "2"], "lattice preset"),
+        (["compress", "m", "-o", "x", "--preset", "paper", "--raw-error", "no"], "number or none"),
+        (["compress", "m", "-o", "x", "--preset", "paper", "--raw-error", "nan"], "raw_error is"),
+        (["compress", "m", "-o", "x", "--preset", "paper", "--max-error", "-1"], "max_error is"),
+        (
+            ["compress", "m", "-o", "x", "--preset", "paper", "--points", "9", "--points", "4"],
+            "expected an ascending list",
+        ),
         (["compress", "m", "-o", "x", "--preset", "paper", "--classes", "99"], "classes is 99"),
         (["compress", "m", "-o", "x", "--preset", "paper", "--box", "nan"], "box is nan"),
         (["eval", "f", "--against", "m", "--text", "t", "--windows", "0"], "--windows"),
@@ -245,22 +272,130 @@ def test_interrupt_is_exit_130_and_keeps_finished_tensors(bookworm: Path, tmp_pa
 
 
 def test_options_become_settings() -> None:
-    nothing = SettingsOptions()
-    assert settings_from(Preset.LATTICE, nothing) == LatticeSettings(bits=4.0)
-    assert settings_from(Preset.PAPER, nothing) == PaperSettings()
-    options = SettingsOptions(points=225, box=0.2, classes=1)
+    def settings(preset: Preset, **given: Any) -> Any:
+        return settings_from(Codec.WINDING, preset, SettingsOptions(**given))
+
+    assert settings(Preset.LATTICE) == LatticeSettings(bits=4.0)
+    assert settings(Preset.PAPER) == PaperSettings()
     expected = PaperSettings(points=(225,), box=0.2, classes=1)
-    assert settings_from(Preset.PAPER, options) == expected
-    four_bits = settings_from(Preset.PAPER, SettingsOptions(bits=4, classes=2))
-    assert four_bits == PaperSettings(points=(225,), classes=2)
-    even = SettingsOptions(generator=Generator.GOLDEN, companding=False)
-    assert settings_from(Preset.LATTICE, even) == LatticeSettings(
-        generator="golden", companded=False
-    )
-    with pytest.raises(UsageError, match="belong to the lattice preset"):
-        settings_from(Preset.PAPER, even)
-    options = SettingsOptions(bits=3.0, group=48, dim=3)
-    assert settings_from(Preset.LATTICE, options) == LatticeSettings(bits=3.0, group=48, dim=3)
+    assert settings(Preset.PAPER, points=(225,), box=0.2, classes=1) == expected
+    assert settings(Preset.PAPER, bits=4, classes=0) == PaperSettings(points=(225,), classes=0)
+    expected = PaperSettings(points=(225, 400), max_error=2e-3, target_error=3e-3, raw_error=None)
+    given = {"max_error": 2e-3, "target_error": 3e-3, "raw_error": "none"}
+    assert settings(Preset.PAPER, points=(225, 400), **given) == expected
+    assert settings(Preset.PAPER, raw_error="0.5") == PaperSettings(raw_error=0.5)
+    assert settings(Preset.PAPER, raw_error="0") == PaperSettings(raw_error=0.0)
+    even = {"generator": Generator.GOLDEN, "companding": False, "reach": 0}
+    expected = LatticeSettings(generator="golden", companded=False, reach=0)
+    assert settings(Preset.LATTICE, **even) == expected
+    with pytest.raises(UsageError, match="--generator belongs to the lattice preset"):
+        settings(Preset.PAPER, **even)
+    expected = LatticeSettings(bits=3.0, group=48, dim=3)
+    assert settings(Preset.LATTICE, bits=3.0, group=48, dim=3) == expected
+    assert settings(Preset.LATTICE, points=(99,)) == LatticeSettings(points=99)
     with pytest.raises(UsageError) as caught:
-        settings_from(Preset.PAPER, SettingsOptions(bits=20))
+        settings(Preset.PAPER, bits=20)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("example", "expected"),
+    [
+        ("./bookworm", [[1600], 0.1, 3, 0.006]),
+        ("./unet", [[225], 0.1, 3, None]),
+        ("./mobilenet", [[1600], 0.8, 4, None]),
+    ],
+)
+def test_published_settings_are_the_examples(
+    run, tiny: Path, tmp_path: Path, example: str, expected: list[object]
+) -> None:
+    shown = run("compress", "--help").out
+    command = next(line for line in shown.splitlines() if example in line and "paper" in line)
+    out = tmp_path / "m.gguf"
+    words = [tiny if word == example else word for word in command.split()[1:]]
+    words[words.index("-o") + 1] = out
+    assert run(*words).code == 0
+    settings = json.loads(run("inspect", out, "--json").out)["settings"]
+    assert [settings[key] for key in ("points", "box", "classes", "raw_error")] == expected
+
+
+def test_raw_tensors_are_named(run, tmp_path: Path, model_writer, tensors) -> None:
+    name = "model.layers.0.self_attn.q_proj.weight"
+    tensors[name] *= 100
+    tensors["small"] = np.ones(9, np.float32)
+    folder = model_writer(tmp_path / "m", tensors)
+    (folder / "tokenizer.json").write_text("{}")
+    command = ["compress", folder, "--preset", "paper", "--points", "225", "-o", tmp_path / "o"]
+    report = json.loads(run(*command, "--json").out)
+    reasons = {row["name"]: row["reason"] for row in report["raw_tensors"]}
+    assert reasons["small"] == "fewer than 10 weights"
+    assert reasons[name] == "mean error above 0.006, or no scale fits its weights"
+    assert [line for line in report["notes"] if "tokenizer is not stored" in line]
+    rows = json.loads(run("inspect", tmp_path / "o", "--json").out)["tensors"]
+    raw = {row["name"]: row["bytes"] for row in rows if row["codec"] == "raw"}
+    assert {row["name"]: row["bytes"] for row in report["raw_tensors"]} == raw
+    text = run(*command).out
+    assert f"raw tensors: {len(raw)} of 21; " in text
+    assert f"({name})" in text
+    assert "1 fewer than 10 weights" in text
+    text = run("compress", folder, "-o", tmp_path / "o", *SMALL).out
+    assert "raw tensors: 6 of 21; 6 not a matrix\n" in text
+
+
+def small_container(path: Path, settings: str, name: str = "w") -> None:
+    part = {"raw": np.zeros(1, np.float32)}
+    tensor = EncodedTensor(RawFormat("f32"), (1,), part)
+    bundle = ModelBundle(
+        "m", (TensorSource(name, lambda: tensor),), settings='"' + "s" * 1000 + '"'
+    )
+    write_container(bundle, path)
+    filled = settings.encode(errors="surrogatepass").ljust(1002)
+    path.write_bytes(path.read_bytes().replace(b'"' + b"s" * 1000 + b'"', filled))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "not JSON \x1b]0;title\x07\x1b[2J",
+        "[" * 1000,
+        "[" * 400 + "]" * 400,
+        '{"a": NaN}',
+        '{"a": 1e999}',
+        '"\\ud800"',
+        '{"\x9b31m": "\u202e"}',
+        "\r\nerror: forged",
+    ],
+)
+def test_hostile_settings(run, tmp_path: Path, settings: str) -> None:
+    path = tmp_path / "m.gguf"
+    small_container(path, settings, "w\u202e\u2028")
+    shown = run("inspect", path)
+    assert (shown.code, shown.err) == (0, "")
+    assert all(c.isprintable() or c == "\n" for c in shown.out)
+    assert "w\\u202e\\u2028" in shown.out
+    assert shown.out.count("\n") == 8
+    as_json = run("inspect", path, "--json")
+    assert (as_json.code, as_json.err) == (0, "")
+    assert all(c.isprintable() or c == "\n" for c in as_json.out)
+    found = json.loads(as_json.out)
+    assert found["tensors"][0]["name"] == "w\u202e\u2028"
+    if isinstance(found["settings"], str):
+        assert found["settings"].strip() in (settings.strip(), "\ud800")
+
+
+def test_errors_carry_no_control_characters(run, tmp_path: Path) -> None:
+    path = tmp_path / "\x1b[31m.gguf"
+    path.write_bytes(b"GGUF")
+    result = run("inspect", path)
+    assert_error(result, 1, "\\x1b[31m.gguf")
+    assert "\x1b" not in result.err
+
+
+def test_checksums_of_a_large_file_show_progress(
+    run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "m.gguf"
+    run("compress", tiny, *SMALL, "-o", out)
+    monkeypatch.setattr(sys.modules["edgecomp.cli.app"], "LARGE_FILE_BYTES", 1)
+    assert "verify: 20/20 tensors" in run("inspect", out, "--verify").err
+    assert run("inspect", out).err == ""

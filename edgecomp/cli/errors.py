@@ -1,0 +1,73 @@
+"""Errors for the user: one line that says what is wrong, one hint, an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from edgecomp.checkpoint import CheckpointError, TokenizerError
+from edgecomp.cli.options import UsageError
+from edgecomp.compression import CompressError
+from edgecomp.encode import SettingsError, WeightError
+from edgecomp.evaluation import EvaluationError
+from edgecomp.terminal import printable
+from exporters.gguf import ContainerError
+from runtime_ops.formats import FormatError
+
+__all__ = ["fail", "note", "report_error"]
+
+EXTRAS = ("huggingface_hub", "safetensors", "tokenizers", "torch", "transformers")
+
+
+def report_error(error: Exception) -> int:
+    """Prints an error with a hint and returns the exit code; bugs are raised again."""
+    message, hint, code = str(error), getattr(error, "hint", ""), 1
+    match error:
+        case UsageError():
+            code = 2
+        case CheckpointError() | CompressError() | EvaluationError():
+            pass
+        case WeightError():
+            hint = "repair the checkpoint; nothing was written"
+        case SettingsError():
+            hint = "edgecomp compress --help shows the options"
+        case TokenizerError():
+            hint = "put the tokenizer.json there that belongs to the model"
+        case ContainerError() | FormatError():
+            hint = "give a container that `edgecomp compress` wrote, undamaged"
+        case ModuleNotFoundError() if (error.name or "").partition(".")[0] in EXTRAS:
+            message = f"{error.name} is not installed, this command needs it"
+            hint = "pip install 'edgecomp[compress]'"
+        case UnicodeDecodeError():
+            message, hint = f"the text is not UTF-8: {error}", "convert it to UTF-8"
+        case OSError():
+            message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            hint = "check the path and its permissions"
+        case typer.TyperException():
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "edgecomp"
+            message, hint, code = error.format_message(), f"{command} --help", 2
+        case _ if is_native_error(error):
+            hint = "give a container that `edgecomp compress` wrote, undamaged"
+        case _:
+            raise error
+    fail(message, hint)
+    return code
+
+
+def is_native_error(error: Exception) -> bool:
+    """Whether the C runtime raised it; without loading that where it was not used."""
+    native = sys.modules.get("runtime_ops.native")
+    return native is not None and isinstance(error, native.NativeError)
+
+
+def fail(message: str, hint: str) -> None:
+    """An error and a hint on stderr, one line each."""
+    print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
+    print(f"hint: {printable(hint)}", file=sys.stderr)
+
+
+def note(line: str) -> None:
+    """A line for the user on stderr."""
+    print(f"note: {printable(line)}", file=sys.stderr)

@@ -1,0 +1,81 @@
+"""Builds the C test programs of runtime_ops/csrc for every machine that they are tested for."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from runtime_ops import native
+
+CSRC = Path(__file__).parents[2] / "runtime_ops" / "csrc"
+FLAGS = ("-std=c99", "-O3", "-ffp-contract=off", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
+SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+IN_CI = bool(os.environ.get("CI"))
+
+
+@dataclass(frozen=True)
+class Target:
+    """A compiler, and how to run what it makes; `sets` are the instruction sets that then run."""
+
+    compiler: str
+    flags: tuple[str, ...] = ()
+    emulator: str | None = None  # None: this machine
+    sets: frozenset[str] = frozenset()  # None named: those of this machine
+
+
+TARGETS = {
+    "native": Target("gcc"),
+    "sanitized": Target("gcc", SANITIZE),
+    "clang": Target("clang"),
+    "aarch64": Target(
+        "aarch64-linux-gnu-gcc", ("-static",), "qemu-aarch64-static", frozenset({"scalar", "neon"})
+    ),
+    "armv7": Target(  # size_t has 32 bits
+        "arm-linux-gnueabihf-gcc",
+        ("-static",),
+        "qemu-arm-static",
+        frozenset({"scalar", "neon_armv7"}),
+    ),
+}
+# Sets that a machine must have to run CI, so that none goes untested there.
+NATIVE_SETS = {"x86_64": {"scalar", "avx2"}, "aarch64": {"scalar", "neon"}}
+REQUIRED = NATIVE_SETS.get(platform.machine(), {"scalar"})
+
+
+def expected_sets(target: str) -> set[str]:
+    """The instruction sets that a program built for the target must have run."""
+    named = TARGETS[target].sets
+    if named:
+        return set(named)
+    return {*native.instruction_sets(), *(REQUIRED if IN_CI else ())}
+
+
+def tested_sets() -> set[str]:
+    """The instruction sets that some target runs, on one machine or another that CI runs on."""
+    named = (target.sets for target in TARGETS.values())
+    return set().union(*NATIVE_SETS.values(), *named)
+
+
+def command(program: str, target: str, folder: Path) -> list[str]:
+    """The command that runs csrc/<program>_main.c, built for the target in `folder`.
+
+    Skips the test when a tool is missing, but fails in CI, where all must be installed.
+    """
+    chosen = TARGETS[target]
+    emulator = [] if chosen.emulator is None else [chosen.emulator]
+    missing = [tool for tool in [chosen.compiler, *emulator] if shutil.which(tool) is None]
+    if missing and not IN_CI:
+        pytest.skip(f"{program} for {target} NOT TESTED: no {', '.join(missing)} on this machine")
+    assert not missing, f"{missing} must be installed in CI"
+    path = folder / f"{program}-{target}"
+    sources = [str(p) for p in sorted(CSRC.glob("*.c")) if not p.name.endswith("_main.c")]
+    sources.append(str(CSRC / f"{program}_main.c"))
+    build = [chosen.compiler, *FLAGS, *chosen.flags, *sources, "-o", str(path)]
+    subprocess.run(build, check=True)
+    return [*emulator, str(path)]

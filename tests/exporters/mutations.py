@@ -1,4 +1,4 @@
-"""Random changes to the golden container, the same on every run."""
+"""Random changes to the golden container: the same on every run, or new ones by hypothesis."""
 
 from __future__ import annotations
 
@@ -6,9 +6,21 @@ import struct
 from collections.abc import Iterator
 
 import numpy as np
+from hypothesis import strategies as st
 
 from tests.exporters.broken_files import GOLDEN
-from tests.exporters.gguf_bytes import take_apart
+from tests.exporters.gguf_bytes import (
+    ARRAY,
+    BOOL,
+    F32,
+    STRING,
+    U32,
+    U64,
+    GGUFBytes,
+    array,
+    take_apart,
+    value,
+)
 
 N_MUTANTS = 10_000
 SEED = 2
@@ -77,3 +89,66 @@ def _changed_field(file: bytes, random: np.random.Generator) -> bytes:
             at = int(random.integers(0, len(parts.data)))
             parts.data = parts.data[:at] + random.bytes(1) + parts.data[at + 1 :]
     return parts.build()
+
+
+@st.composite
+def fresh_mutants(draw: st.DrawFn) -> bytes:
+    """A file with one to three changes to its fields, some with two to their bytes as well."""
+    parts = take_apart(GOLDEN.read_bytes())
+    for _ in range(draw(st.integers(1, 3))):
+        draw(st.sampled_from([_draw_data, _draw_number, _draw_value, _draw_info]))(draw, parts)
+    file = parts.build()
+    for _ in range(draw(st.sampled_from([0, 0, 0, 2]))):
+        at = draw(st.integers(0, len(file)))
+        removed = draw(st.integers(0, 16))
+        file = file[:at] + draw(st.binary(max_size=16)) + file[at + removed :]
+    return file
+
+
+def _draw_number(draw: st.DrawFn, parts: GGUFBytes) -> None:
+    """Another number where a parameter of a format, or of a tensor, has one, mostly a small one."""
+    kinds = {struct.pack("<I", U32): 4, struct.pack("<II", ARRAY, U32): 16}
+    heads = {key: raw[:4] if raw[0] == U32 else raw[:8] for key, raw in parts.pairs.items()}
+    keys = [k for k, head in heads.items() if head in kinds and k.startswith(b"edgecomp.")]
+    key = draw(st.sampled_from(keys))
+    raw, start = parts.pairs[key], kinds[heads[key]]
+    at = draw(st.integers(0, (len(raw) - start) // 4 - 1)) * 4 + start
+    new = draw(st.integers(0, 16) | st.integers(0, (1 << 32) - 1))
+    parts.pairs[key] = raw[:at] + struct.pack("<I", new) + raw[at + 4 :]
+
+
+def _draw_value(draw: st.DrawFn, parts: GGUFBytes) -> None:
+    """Another value for a key, of any type."""
+    key = draw(st.sampled_from([*parts.pairs]))
+    contents = {
+        U32: st.integers(0, (1 << 32) - 1) | st.integers(0, 32),
+        U64: st.integers(0, (1 << 64) - 1),
+        F32: st.floats(width=32),
+        BOOL: st.integers(0, 2),
+        STRING: st.binary(max_size=80) | st.sampled_from([b"raw", b"winding", b"f16", b"radix"]),
+    }
+    gguf_type = draw(st.sampled_from([*contents]))
+    if draw(st.booleans()):
+        parts.pairs[key] = value(gguf_type, draw(contents[gguf_type]))
+    else:
+        parts.pairs[key] = array(gguf_type, draw(st.lists(contents[gguf_type], max_size=8)))
+
+
+def _draw_info(draw: st.DrawFn, parts: GGUFBytes) -> None:
+    """Another size, type or offset for a payload."""
+    info = draw(st.sampled_from(parts.infos))
+    match draw(st.integers(0, 2)):
+        case 0:
+            info.dims = [draw(st.integers(0, 64) | st.integers(0, (1 << 64) - 1))]
+        case 1:
+            info.type = draw(st.sampled_from([0, 1, 24, 25, 30]))
+        case 2:
+            info.offset = 32 * draw(st.integers(0, 16))
+
+
+def _draw_data(draw: st.DrawFn, parts: GGUFBytes) -> None:
+    """Other bytes for a part of a payload: any weight, code or scale, NaN among them."""
+    info = draw(st.sampled_from(parts.infos))
+    new = draw(st.binary(min_size=1, max_size=16))
+    at = info.offset + draw(st.integers(0, 16))
+    parts.data = parts.data[:at] + new + parts.data[at + len(new) :]

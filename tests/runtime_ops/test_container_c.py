@@ -1,98 +1,113 @@
-"""The C reader: right statuses, no byte read beyond a file, and the same decisions as Python's."""
+"""The C reader: right statuses, no byte read beyond a file, and what Python reads: same files, same
+weights."""
 
 from __future__ import annotations
 
 import functools
-import os
-import shutil
 import struct
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
 
 from exporters.gguf import Container, ContainerError
 from runtime_ops import native, reference
 from tests.exporters.broken_files import BROKEN_FILES, GOLDEN, TRUNCATED, truncations
-from tests.exporters.mutations import mutants
-
-CSRC = Path(__file__).parents[2] / "runtime_ops" / "csrc"
-FLAGS = ["-std=c99", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
-SANITIZE = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-TARGETS = {
-    "native": ("gcc", [], []),
-    "sanitized": ("gcc", SANITIZE, []),
-    "aarch64": ("aarch64-linux-gnu-gcc", ["-static"], ["qemu-aarch64-static"]),
-    "armv7": ("arm-linux-gnueabihf-gcc", ["-static"], ["qemu-arm-static"]),  # size_t has 32 bits
-}
+from tests.exporters.mutations import fresh_mutants, mutants
+from tests.runtime_ops import harness
 
 
-@pytest.fixture(scope="module", params=TARGETS)
-def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The command that runs the harness built for a target; skips without tools, unless in CI."""
-    compiler, flags, emulator = TARGETS[request.param]
-    missing = [tool for tool in [compiler, *emulator] if shutil.which(tool) is None]
-    if missing and not os.environ.get("CI"):
-        pytest.skip(f"{request.param} reader NOT TESTED: no {', '.join(missing)} on this machine")
-    assert not missing, f"{missing} must be installed in CI"
-    program = tmp_path_factory.mktemp("harness") / f"container-{request.param}"
-    sources = [str(p) for p in sorted(CSRC.glob("*.c")) if not p.name.endswith("_main.c")]
-    sources.append(str(CSRC / "container_main.c"))
-    subprocess.run([compiler, *FLAGS, *flags, *sources, "-o", str(program)], check=True)
-    return [*emulator, str(program)]
+@pytest.fixture(scope="module", params=harness.TARGETS)
+def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command that runs the program built for a target."""
+    return harness.command("container", request.param, tmp_path_factory.mktemp("reader"))
 
 
-def statuses(harness: list[str], files: Iterable[bytes], folder: Path) -> list[int]:
-    """The status of each file."""
-    corpus = folder / "corpus"
+def results(reader: list[str], files: Iterable[bytes], folder: Path) -> list[tuple[int, bytes]]:
+    """The status of each file, and its weights as bytes."""
+    corpus, weights = folder / "corpus", folder / "weights"
     with open(corpus, "wb") as out:
         for file in files:
             out.write(struct.pack("<Q", len(file)) + file)
-    run = subprocess.run([*harness, str(corpus)], capture_output=True, text=True, check=False)
+    command = [*reader, str(corpus), str(weights)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-4000:]
-    return [int(line) for line in run.stdout.split()]
+    found, decoded, at = [], weights.read_bytes(), 0
+    for line in run.stdout.splitlines():
+        status, n_weights = map(int, line.split())
+        found.append((status, decoded[at : at + 4 * n_weights]))
+        at += 4 * n_weights
+    assert at == len(decoded)
+    return found
+
+
+def statuses(reader: list[str], files: Iterable[bytes], folder: Path) -> list[int]:
+    """The status of each file."""
+    return [status for status, _ in results(reader, files, folder)]
+
+
+def weights_by_python(file: bytes) -> bytes | None:
+    """The weights of all tensors, decoded by the reference; None when the file is refused.
+
+    Whatever opening, decoding or verifying raises but ContainerError is a failure.
+    """
+    try:
+        container = Container(file)
+    except ContainerError:
+        return None
+    assert set(container.verify()) <= {tensor.name for tensor in container.tensors}
+    decoded = [reference.decode(container.read(tensor.name)) for tensor in container.tensors]
+    return b"".join(weights.tobytes() for weights in decoded)
+
+
+def weights_by_bindings(file: bytes) -> bytes | None:
+    """The same by the C library of this machine."""
+    try:
+        container = native.NativeContainer(file)
+    except native.NativeError:
+        return None
+    return b"".join(container.decode(name).tobytes() for name in container.names)
 
 
 @functools.cache
-def mutants_and_decisions() -> list[tuple[bytes, bool]]:
-    """The mutants, and whether the Python reader takes each."""
-    return [(file, python_accepts(file)) for file in mutants()]
+def mutants_and_weights() -> list[tuple[bytes, bytes | None]]:
+    """The mutants, and what Python reads of each."""
+    return [(file, weights_by_python(file)) for file in mutants()]
 
 
-def python_accepts(file: bytes) -> bool:
-    """Whether the Python reader takes the file; anything but ContainerError is a failure."""
-    try:
-        Container(file)
-    except ContainerError:
-        return False
-    return True
-
-
-def test_broken_files_get_their_status(harness: list[str], tmp_path: Path) -> None:
-    found = statuses(harness, [GOLDEN.read_bytes(), *(b.build() for b in BROKEN_FILES)], tmp_path)
+def test_broken_files_get_their_status(reader: list[str], tmp_path: Path) -> None:
+    found = statuses(reader, [GOLDEN.read_bytes(), *(b.build() for b in BROKEN_FILES)], tmp_path)
     expected = {"golden": 0} | {broken.name: broken.status for broken in BROKEN_FILES}
     assert dict(zip(expected, found, strict=True)) == expected
 
 
-def test_file_cut_off_anywhere_is_truncated(harness: list[str], tmp_path: Path) -> None:
+def test_file_cut_off_anywhere_is_truncated(reader: list[str], tmp_path: Path) -> None:
     files = truncations()
-    assert statuses(harness, files, tmp_path) == [TRUNCATED] * len(files)
+    assert statuses(reader, files, tmp_path) == [TRUNCATED] * len(files)
 
 
-def test_readers_agree_on_ten_thousand_mutants(harness: list[str], tmp_path: Path) -> None:
-    mutants = mutants_and_decisions()
-    found = statuses(harness, (file for file, _ in mutants), tmp_path)
-    decisions = zip(mutants, found, strict=True)
+def test_readers_agree_on_ten_thousand_mutants(reader: list[str], tmp_path: Path) -> None:
+    """On which to take, and byte for byte on the weights of those."""
+    expected = mutants_and_weights()
+    found = results(reader, (file for file, _ in expected), tmp_path)
     differing = [
         (i, status)
-        for i, ((_, accepted), status) in enumerate(decisions)
-        if accepted != (status == 0)
+        for i, ((_, weights), (status, decoded)) in enumerate(zip(expected, found, strict=True))
+        if (status == 0) != (weights is not None) or (weights is not None and decoded != weights)
     ]
     assert differing == []
-    assert len(found) == 10_000
-    assert set(found) == set(range(7)), "the mutants must reach every kind of failure"
-    assert 500 < found.count(0) < 5000, "and leave enough files that are used"
+    reached = [status for status, _ in found]
+    assert len(reached) == 10_000
+    assert set(reached) == set(range(7)), "the mutants must reach every kind of failure"
+    assert 500 < reached.count(0) < 5000, "and leave enough files that are used"
+
+
+@settings(max_examples=300, deadline=None)
+@given(file=fresh_mutants())
+def test_readers_agree_on_mutants_that_are_new_every_time(file: bytes) -> None:
+    assert weights_by_bindings(file) == weights_by_python(file)
 
 
 def test_bindings_read_what_python_reads() -> None:

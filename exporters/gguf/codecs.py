@@ -23,7 +23,7 @@ Table = NDArray[np.generic] | None
 
 @dataclass(frozen=True)
 class Codec(Generic[F]):
-    """How the formats of one codec lie in a file; which parts they have say they themselves."""
+    """How formats of one codec lie in a file. Sizes of parts are those of `Format.part_specs`."""
 
     keys: Mapping[str, Kind]  # after edgecomp.format.<i>., besides `codec`
     parts: tuple[str, ...]  # all that a tensor may have, in file order

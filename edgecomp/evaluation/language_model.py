@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.checkpoint import CheckpointError, context_length
+from edgecomp.checkpoint import CheckpointError, context_length, hyperparameters
 from edgecomp.inspection import damaged_tensors, read_container
 from exporters.gguf import ContainerError
 from runtime_ops.native import NativeContainer
@@ -127,6 +127,9 @@ def check_network(
     """CheckpointError unless the config's network has these tensors; made without its memory."""
     import torch
 
+    blocks = hyperparameters(config).get("block_count", 0)
+    if not isinstance(blocks, int) or blocks > len(shapes):
+        raise mismatch(name, f"{blocks} blocks of layers, expected at most {len(shapes)} tensors")
     with torch.device("meta"):
         network = make_network(name, config)
     targets = network.state_dict()

@@ -85,7 +85,7 @@ def test_changed_containers_give_known_errors(container: Path, capsys) -> None:
         except KNOWN:
             refused += 1
     assert all(c.isprintable() or c == "\n" for c in capsys.readouterr().out)
-    assert min(refused, damaged, loaded) > N_MUTANTS // 40
+    assert min(refused, damaged, loaded) > 0
 
 
 def changed_config(config: dict[str, Any], random: np.random.Generator) -> Any:

@@ -59,7 +59,7 @@ class RawFormat:
 
 @dataclass(frozen=True, slots=True)
 class WindingFormat:
-    """Groups of `dim` weights as points of a winding (docs/format.md, "winding").
+    """Vectors of `dim` weights as points of a winding (docs/format.md, "winding").
 
     An index stands for a class and a code; the code is the centre node (code 0, if `centre`) or the
     k-th point. Point k has the coordinates
@@ -178,7 +178,7 @@ def radix_digits(radix: int) -> int:
 class EncodedTensor:
     """A tensor as codes. `parts` follow `format.part_specs`; checked on construction.
 
-    `error_bound` is the largest Euclidean distance that any group of `dim` weights may have from
+    `error_bound` is the largest Euclidean distance that any vector of `dim` weights may have from
     the original one, in the weights' own unit (0 for raw tensors).
     """
 

@@ -24,7 +24,7 @@ INVERSE_STEPS = 4096  # pieces of the companding table's inverse, a start for th
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Summed errors of encoded weights, and a bound on the distance of any group of `dim`."""
+    """Summed errors of encoded weights, and a bound on the distance of any vector of `dim`."""
 
     squared: float = 0.0
     absolute: float = 0.0
@@ -89,7 +89,7 @@ class PointSearch:
         params: NDArray[np.float32],
         classes: NDArray[np.uint8] | None = None,
     ) -> tuple[NDArray[np.uint32], Errors]:
-        """Indices, uint32 (n,), of flat float32 weights padded to n groups of `dim`, and errors.
+        """Indices, uint32 (n,), of flat float32 weights padded to n vectors of `dim`, and errors.
 
         `params` float32 (dim + classes,): centre and class scales; `classes` uint8 (n,) or None.
         """

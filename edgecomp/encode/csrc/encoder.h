@@ -1,4 +1,4 @@
-/* Encoding for the winding codec: the nearest point of a winding to a group of weights.
+/* Encoding for the winding codec: the nearest point of a winding to a vector of weights.
  *
  * Coordinates are in units of 2^-32 of the box's side, unwrapped, so that the points with index
  * 0 .. points - 1 are exactly those points of the lattice { shift + k generator + 2^32 e_2 .. e_D }
@@ -33,11 +33,11 @@ typedef struct ec_search {
 /* Sums over what was encoded, and the guarantee that came with it. */
 typedef struct ec_encode_stats {
     double squared_error, absolute_error;
-    double error_bound;             /* no group of dim weights is farther from its point */
+    double error_bound;             /* no vector of dim weights is farther from its point */
 } ec_encode_stats;
 
-/* Encodes n groups of dim weights (float32 [n][dim]; the last may lack `missing` weights, which
- * hold anything finite and count for nothing). Group i has the scale class_scale[classes[i]], or
+/* Encodes n vectors of dim weights (float32 [n][dim]; the last may lack `missing` weights, which
+ * hold anything finite and count for nothing). Vector i has the scale class_scale[classes[i]], or
  * class_scale[0] if classes is NULL. Writes index class * (points + centre) + code to indices. */
 void ec_encode_points(const ec_search *search, const float *weights, size_t n, uint32_t missing,
                       const float *centre_point, const float *class_scale, const uint8_t *classes,

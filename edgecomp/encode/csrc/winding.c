@@ -1,8 +1,8 @@
 /* Nearest point of a winding: Babai's nearest plane, then descent over the lattice's neighbours.
  *
  * The search is compiled once per dim, with and without a companding table (SPECIALISE below), so
- * that its short loops unroll. `counted` is how many of a group's weights count: dim, but for the
- * last group of a tensor whose size is no multiple of dim. */
+ * that its short loops unroll. `counted` is how many of a vector's weights count: dim, but for the
+ * last vector of a tensor whose size is no multiple of dim. */
 #include <math.h>
 #include <string.h>
 
@@ -175,11 +175,11 @@ INLINE uint32_t encode_one(const ec_search *s, const safe_box *box, const target
     return 0;
 }
 
-/* A run of n groups of dim weights with scales by class; NULL classes are all 0. */
+/* A run of n vectors of dim weights with scales by class; NULL classes are all 0. */
 typedef struct run {
     const float *weights;
     size_t n;
-    uint32_t missing; /* weights that the last group lacks */
+    uint32_t missing; /* weights that the last vector lacks */
     const float *centre_point;
     const float *class_scale;
     const uint8_t *classes;

@@ -89,6 +89,7 @@ def compress(
     Examples:
       edgecomp compress ./bookworm --preset lattice --bits 4 -o bookworm.gguf
       edgecomp compress HuggingFaceTB/SmolLM2-135M --bits 5 -o smollm.gguf
+
     \b
     As published for language models, UNet and MobileNetV3 (1600 points, box 0.1 and 3 classes
     where nothing else is said):

@@ -51,7 +51,10 @@ class Generator(StrEnum):
 Bits = Annotated[float | None, typer.Option(help="Bits per weight of the codes (default 4).")]
 Points = Annotated[
     list[int] | None,
-    typer.Option(help="Points U of the winding, instead of --bits; paper: tried in this order."),
+    typer.Option(
+        metavar="<int>",
+        help="Points U of the winding, instead of --bits; paper: again for more, tried in order.",
+    ),
 ]
 Box = Annotated[float | None, typer.Option(help="paper: side l of the box.")]
 Classes = Annotated[
@@ -66,7 +69,7 @@ TargetError = Annotated[
 RawError = Annotated[
     str | None,
     typer.Option(
-        metavar="FLOAT|none",
+        metavar="<float|none>",
         help="paper: tensors with a larger mean error stay raw (default 0.006); none: none does.",
     ),
 ]

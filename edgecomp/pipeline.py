@@ -67,8 +67,8 @@ def evaluate(
 ) -> Evaluation:
     """The quality of a container beside the model it was made from, on a UTF-8 text file.
 
-    `windows` None means the whole text. Raises CheckpointError, ContainerError, EvaluationError,
-    FormatError or NativeError; OSError or UnicodeDecodeError when a file cannot be read.
+    `windows` None means the whole text. Raises CheckpointError, ContainerError, EvaluationError or
+    NativeError; OSError or UnicodeDecodeError when a file cannot be read.
     """
     checkpoint = open_checkpoint(str(against))
     if checkpoint.tokenizer is None:

@@ -14,6 +14,7 @@ from edgecomp.evaluation import EvaluationError
 from edgecomp.terminal import printable
 from exporters.gguf import ContainerError
 from runtime_ops.formats import FormatError
+from runtime_ops.native import NativeError
 
 __all__ = ["fail", "note", "report_error"]
 
@@ -34,7 +35,7 @@ def report_error(error: Exception) -> int:
             hint = "edgecomp compress --help shows the options"
         case TokenizerError():
             hint = "put the tokenizer.json there that belongs to the model"
-        case ContainerError() | FormatError():
+        case ContainerError() | FormatError() | NativeError():
             hint = "give a container that `edgecomp compress` wrote, undamaged"
         case ModuleNotFoundError() if (error.name or "").partition(".")[0] in EXTRAS:
             message = f"{error.name} is not installed, this command needs it"
@@ -48,18 +49,10 @@ def report_error(error: Exception) -> int:
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "edgecomp"
             message, hint, code = error.format_message(), f"{command} --help", 2
-        case _ if is_native_error(error):
-            hint = "give a container that `edgecomp compress` wrote, undamaged"
         case _:
             raise error
     fail(message, hint)
     return code
-
-
-def is_native_error(error: Exception) -> bool:
-    """Whether the C runtime raised it; without loading that where it was not used."""
-    native = sys.modules.get("runtime_ops.native")
-    return native is not None and isinstance(error, native.NativeError)
 
 
 def fail(message: str, hint: str) -> None:

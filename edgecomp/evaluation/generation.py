@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecomp.evaluation.language_model import LanguageModel
+from edgecomp.evaluation.language_model import LanguageModel, open_tokenizer
 
 __all__ = ["continue_text"]
 
@@ -15,11 +15,11 @@ def continue_text(
     """The prompt's continuation: the likeliest token each time, or drawn with `seed`.
 
     `tokenizer` is the model's tokenizer.json. The same seed draws the same text.
+    Raises CheckpointError when it cannot be read.
     """
     import torch
-    from tokenizers import Tokenizer
 
-    rules = Tokenizer.from_file(str(tokenizer))
+    rules = open_tokenizer(tokenizer)
     ids = torch.tensor([rules.encode(prompt).ids])
     sampling = {"do_sample": False} if seed is None else {"do_sample": True, "top_p": 0.9}
     with torch.inference_mode(), torch.random.fork_rng():

@@ -19,8 +19,16 @@ from runtime_ops.native import NativeContainer
 
 if TYPE_CHECKING:
     import torch
+    from tokenizers import Tokenizer
 
-__all__ = ["LanguageModel", "build_model", "load_compressed", "load_original", "read_tokens"]
+__all__ = [
+    "LanguageModel",
+    "build_model",
+    "load_compressed",
+    "load_original",
+    "open_tokenizer",
+    "read_tokens",
+]
 
 
 @dataclass(frozen=True)
@@ -166,16 +174,20 @@ def read_tokens(tokenizer: Path, text: str) -> NDArray[np.int64]:
 
     Raises CheckpointError when the tokenizers library cannot read the tokenizer.json.
     """
+    encoding = open_tokenizer(tokenizer).encode(text, add_special_tokens=False)
+    return np.array(encoding.ids, dtype=np.int64)
+
+
+def open_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer in a tokenizer.json; CheckpointError when the library cannot read it."""
     from tokenizers import Tokenizer
 
     try:
-        rules = Tokenizer.from_file(str(tokenizer))
+        return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more special
         raise CheckpointError(
-            f"{tokenizer}: not a tokenizer: {first_line(error)}",
-            "put the model's tokenizer.json there",
+            f"{path}: not a tokenizer: {first_line(error)}", "put the model's tokenizer.json there"
         ) from error
-    return np.array(rules.encode(text, add_special_tokens=False).ids, dtype=np.int64)
 
 
 def wrap(name: str, network: Any) -> LanguageModel:

@@ -1,0 +1,56 @@
+"""Every error that the packages name becomes one line, a hint and an exit code."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgecomp.checkpoint import CheckpointError, TokenizerError
+from edgecomp.cli.errors import report_error
+from edgecomp.cli.options import UsageError
+from edgecomp.compression import CompressError
+from edgecomp.encode import SettingsError, WeightError
+from edgecomp.evaluation import EvaluationError
+from exporters.gguf import ContainerError
+from runtime_ops.formats import FormatError
+from runtime_ops.native import NativeError
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("what", "do"), 2),
+        (CheckpointError("what", "do"), 1),
+        (CompressError("what", "do"), 1),
+        (EvaluationError("what", "do"), 1),
+        (WeightError("what"), 1),
+        (SettingsError("what"), 1),
+        (TokenizerError("what"), 1),
+        (ContainerError("what"), 1),
+        (FormatError("what"), 1),
+        (NativeError(1, "what"), 1),
+        (OSError(28, "No space left", "what"), 1),
+        (OSError("what"), 1),
+        (UnicodeDecodeError("utf-8", b"what\xff", 4, 5, "what"), 1),
+        (ModuleNotFoundError("what", name="torch.nn"), 1),
+        (CheckpointError("what\n\x1b[31m", "do\x07"), 1),
+    ],
+)
+def test_errors_are_reported(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report_error(error) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    first, hint = captured.err.splitlines()
+    assert first.startswith("error: ")
+    assert "what" in first or "torch" in first
+    assert len(hint) > len("hint: ")
+    assert hint.startswith("hint: ")
+    assert "\x1b" not in captured.err
+    assert "\x07" not in captured.err
+
+
+@pytest.mark.parametrize("bug", [ValueError("x"), KeyError("x"), ModuleNotFoundError(name="x")])
+def test_bugs_are_not_hidden(bug: Exception) -> None:
+    with pytest.raises(type(bug)):
+        report_error(bug)

@@ -95,7 +95,7 @@ class LinePrinter:
         rate = self.clock.rate(step)
         now = time.monotonic()
         done, total = step.amounts
-        if done == total or now - self.printed >= LINE_SECONDS:
+        if (done == total and step.items_done == step.items) or now - self.printed >= LINE_SECONDS:
             self.printed = now
             print(f"{step.stage}: {describe(step, rate)}", file=sys.stderr, flush=True)
 

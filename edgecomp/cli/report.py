@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 MAX_DEPTH = 32  # levels of settings that are shown as JSON
+NAMED_MATRICES = 8  # raw ones that are named; --json names all
 PIPE_COLUMNS = 200  # width of a table that does not go to a terminal
 
 
@@ -79,14 +80,16 @@ def print_compress(report: CompressReport) -> None:
 
 
 def raw_text(report: CompressReport) -> str:
-    """How many tensors stayed raw and why; the names of matrices among them."""
+    """How many tensors stayed raw and why; the names of the first matrices."""
     names: dict[str, list[str]] = {}
     for tensor in report.raw:
         names.setdefault(tensor.reason, []).append(tensor.name if len(tensor.shape) > 1 else "")
     listed = []
     for reason, raw in names.items():
-        matrices = ", ".join(filter(None, raw))
-        listed.append(f"{len(raw)} {reason}" + (f" ({matrices})" if matrices else ""))
+        matrices = [name for name in raw if name]
+        more = len(matrices) - NAMED_MATRICES
+        text = ", ".join(matrices[:NAMED_MATRICES]) + (f" and {more} more" if more > 0 else "")
+        listed.append(f"{len(raw)} {reason}" + (f" ({text})" if text else ""))
     text = f"{len(report.raw)} of {report.n_tensors}"
     return printable(f"{text}; {'; '.join(listed)}" if listed else text)
 

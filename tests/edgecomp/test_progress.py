@@ -77,3 +77,12 @@ def test_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "2/2 tensors" in captured.err
+
+
+def test_last_line_comes_once(clock: FakeTime, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last tensor's bytes are all read before the tensor is done."""
+    show = LinePrinter()
+    for items, done in ((0, 0), (0, 50), (0, 100), (1, 100)):
+        show(Step("encode", "w", items, 1, done, 100))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("encode: 1/1 tensors")

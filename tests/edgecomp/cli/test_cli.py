@@ -342,6 +342,14 @@ def test_raw_tensors_are_named(run, tmp_path: Path, model_writer, tensors) -> No
     assert "raw tensors: 6 of 21; 6 not a matrix\n" in text
 
 
+def test_many_raw_matrices_are_counted(run, tiny: Path, tmp_path: Path) -> None:
+    command = ["compress", tiny, "--preset", "paper", "--raw-error", "0", "-o", tmp_path / "o"]
+    text = run(*command).out
+    assert "raw tensors: 20 of 20; 20 mean error above 0, or no scale" in text
+    assert text.count(".weight") == 8
+    assert " and 7 more)" in text
+
+
 def small_container(path: Path, settings: str, name: str = "w") -> None:
     part = {"raw": np.zeros(1, np.float32)}
     tensor = EncodedTensor(RawFormat("f32"), (1,), part)

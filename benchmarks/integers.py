@@ -62,4 +62,4 @@ def _pack(values: NDArray[np.floating], bits: int) -> NDArray[np.uint8]:
 def _unpack(packed: NDArray[np.uint8], bits: int, n: int) -> NDArray[np.float32]:
     planes = np.unpackbits(packed, bitorder="little")[: n * bits].reshape(n, bits)
     values: NDArray[np.uint8] = planes << np.arange(bits, dtype=np.uint8)
-    return values.sum(1).astype(np.float32)
+    return np.asarray(values.sum(1), np.float32)

@@ -127,7 +127,7 @@ def main() -> None:
     if checkpoint.tokenizer is None:
         parser.error(f"{arguments.model} has no tokenizer.json")
     tokens = read_tokens(checkpoint.tokenizer, arguments.text.read_text(encoding="utf-8"))
-    original = load_original(checkpoint.folder)
+    original = load_original(checkpoint)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         systems = edgecomp_systems(arguments.model, folder)

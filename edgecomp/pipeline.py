@@ -75,7 +75,7 @@ def evaluate(
         raise EvaluationError(f"{against} has no tokenizer.json", "put the model's tokenizer there")
     check_same_tokens(Path(path), checkpoint)
     tokens = read_tokens(checkpoint.tokenizer, Path(text).read_text(encoding="utf-8"))
-    original = load_original(checkpoint.folder)
+    original = load_original(checkpoint)
     candidates = {Path(path).name: load_compressed(Path(path))}
     return evaluate_models(candidates, original, tokens, windows, progress)
 

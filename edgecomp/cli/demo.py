@@ -64,7 +64,7 @@ def run_demo(
     """The demo's result; the lattice container stays at `out` when that is given."""
     checkpoint = open_checkpoint(str(shipped_model()))
     tokenizer = shipped_model() / "tokenizer.json"
-    original = load_original(checkpoint.folder)
+    original = load_original(checkpoint)
     systems: dict[str, Settings] = {
         "winding paper U=1600": PaperSettings(),
         "winding lattice 4 bit": LatticeSettings(bits=4.0),

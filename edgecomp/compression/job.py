@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -181,6 +182,8 @@ def write(job: Job, folder: WorkFolder, bundle: ModelBundle) -> None:
 
     complete = folder.path / "complete"
     write_container(replace(bundle, tensors=tensors), complete, show)
+    if job.out.exists():
+        complete.chmod(stat.S_IMODE(job.out.stat().st_mode))  # who may read it stays as it was
     os.replace(complete, job.out)
     sync_folder(job.out.parent)
 

@@ -7,11 +7,12 @@ is complete, however the run ended.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
-import shutil
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,9 @@ __all__ = [
     "sync_folder",
     "work_folder_path",
 ]
+
+
+OWN_FILES = re.compile(r"job\.json(\.tmp)?|\d{6}\.gguf|complete|\.edgecomp-[0-9a-f]{16}\.tmp")
 
 
 class WorkFolderBusyError(OSError):
@@ -71,8 +75,12 @@ class WorkFolder:
         return sum(file.stat().st_size for file in self.path.iterdir())
 
     def remove(self) -> None:
-        """Deletes the folder."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Deletes the files that a run makes, and the folder if that was all."""
+        with contextlib.suppress(OSError):
+            for file in self.path.iterdir():
+                if OWN_FILES.fullmatch(file.name):
+                    file.unlink()
+            self.path.rmdir()
 
 
 def work_folder_path(out: Path) -> Path:
@@ -80,7 +88,7 @@ def work_folder_path(out: Path) -> Path:
     return out.parent / f".{out.name}.partial"
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_work_folder(out: Path, job: str) -> Iterator[WorkFolder]:
     """The work folder of an output, locked until the block ends, with tensors of this `job` only.
 
@@ -89,7 +97,10 @@ def open_work_folder(out: Path, job: str) -> Iterator[WorkFolder]:
     """
     path = work_folder_path(out)
     path.mkdir(exist_ok=True)
-    lock = os.open(path, os.O_RDONLY)
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:  # a link, or a file
+        raise foreign(path) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,9 +117,15 @@ def open_work_folder(out: Path, job: str) -> Iterator[WorkFolder]:
 
 
 def claim(path: Path, job: str) -> bool:
-    """Makes the folder this job's; True when another job's tensors had to be removed."""
+    """Makes the folder this job's; True when another job's tensors had to be removed.
+
+    Only files of the kinds that a run makes are ever removed: OSError when there are others.
+    """
     job_file = path / "job.json"
-    if job_file.is_file() and job_file.read_text() == job:
+    for file in path.iterdir():
+        if file.is_symlink() or not (file.is_file() and OWN_FILES.fullmatch(file.name)):
+            raise foreign(path)
+    if job_file.is_file() and job_file.read_bytes() == job.encode():
         for leftover in path.iterdir():
             if leftover != job_file and leftover.suffix != ".gguf":
                 leftover.unlink()
@@ -124,6 +141,12 @@ def claim(path: Path, job: str) -> bool:
     os.replace(temporary, job_file)
     sync_folder(path)
     return stale
+
+
+def foreign(path: Path) -> OSError:
+    """The error for a work folder that holds something else, which must not be touched."""
+    reason = "not a work folder of edgecomp; move it away"
+    return OSError(errno.EEXIST, reason, str(path))
 
 
 def sync_folder(path: Path) -> None:

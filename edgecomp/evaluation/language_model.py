@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.checkpoint import CheckpointError, context_length, hyperparameters
+from edgecomp.checkpoint import Checkpoint, CheckpointError, context_length, hyperparameters
 from edgecomp.inspection import damaged_tensors, read_container
 from exporters.gguf import ContainerError
 from runtime_ops.native import NativeContainer
@@ -50,24 +51,19 @@ class LanguageModel:
             return logits
 
 
-def load_original(folder: Path) -> LanguageModel:
-    """The model in a Hugging Face folder, as transformers loads it, in float32.
+def load_original(checkpoint: Checkpoint) -> LanguageModel:
+    """The network of a checkpoint's config with exactly the checkpoint's weights, in float32.
 
-    Raises CheckpointError when transformers cannot load it.
+    Built here rather than by transformers' from_pretrained, which fills what is missing at random
+    and may run code from the model's folder. Raises CheckpointError when the network does not fit.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
-
-    quiet: Any = logging.disable_progress_bar  # transformers leaves it without types
-    quiet()
-    try:
-        network = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True
-        )
-    except Exception as error:  # whatever a config makes of transformers' classes
-        raise not_loadable(str(folder), error) from error
-    return wrap(folder.resolve().name, network)
+    shapes = {entry.name: entry.shape for entry in checkpoint.tensors}
+    check_network(checkpoint.name, checkpoint.config, shapes)
+    weights = (
+        (entry.name, checkpoint.source(entry.name).read(0, entry.n_weights).reshape(entry.shape))
+        for entry in checkpoint.tensors
+    )
+    return build_model(checkpoint.name, checkpoint.config, weights)
 
 
 def build_model(
@@ -84,6 +80,8 @@ def build_model(
     targets = dict(network.state_dict(keep_vars=True))
     missing = set(targets)
     for tensor, array in weights:
+        if is_computed(network, tensor):
+            continue
         check_shape(name, targets, tensor, array.shape)
         target = targets[tensor]
         with torch.no_grad():
@@ -142,7 +140,8 @@ def check_network(
         network = make_network(name, config)
     targets = network.state_dict()
     for tensor, shape in shapes.items():
-        check_shape(name, targets, tensor, shape)
+        if not is_computed(network, tensor):
+            check_shape(name, targets, tensor, shape)
 
 
 def make_network(name: str, config: Mapping[str, Any]) -> Any:
@@ -156,6 +155,12 @@ def make_network(name: str, config: Mapping[str, Any]) -> Any:
         return from_config(parsed, dtype=torch.float32)
     except Exception as error:  # whatever a config makes of transformers' classes
         raise not_loadable(name, error) from error
+
+
+def is_computed(network: Any, tensor: str) -> bool:
+    """True for what old checkpoints hold and networks compute by themselves, such as inv_freq."""
+    patterns = network._keys_to_ignore_on_load_unexpected or []
+    return tensor.endswith("rotary_emb.inv_freq") or any(re.search(p, tensor) for p in patterns)
 
 
 def check_shape(

@@ -503,3 +503,32 @@ def test_name_too_long_for_a_container(tmp_path: Path, model_writer, tensors, co
         compress(folder, tmp_path / "m.gguf")
     assert not (tmp_path / "m.gguf").exists()
     assert counted.calls == 0
+
+
+def test_work_folder_that_is_not_ours_is_left_alone(tiny: Path, tmp_path: Path) -> None:
+    """A link, or a folder with other files: refused, and nothing in it is touched."""
+    out, home = tmp_path / "v.gguf", tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.txt").write_text("x")
+    work_folder_path(out).symlink_to(home)
+    settings = LatticeSettings(bits=4.0, group=32)
+    with pytest.raises(CompressError, match="not a work folder"):
+        compress_checkpoint(open_checkpoint(str(tiny)), settings, out)
+    assert [file.name for file in home.iterdir()] == ["thesis.txt"]
+    work_folder_path(out).unlink()
+    home.rename(work_folder_path(out))
+    with pytest.raises(CompressError, match="not a work folder"):
+        compress_checkpoint(open_checkpoint(str(tiny)), settings, out)
+    assert [file.name for file in work_folder_path(out).iterdir()] == ["thesis.txt"]
+    (work_folder_path(out) / "thesis.txt").unlink()
+    (work_folder_path(out) / "job.json").write_bytes(b"\xff\x00")  # of no job: started over
+    assert compress_checkpoint(open_checkpoint(str(tiny)), settings, out).resumed_tensors == 0
+    assert not work_folder_path(out).exists()
+
+
+def test_output_keeps_who_may_read_it(tiny: Path, tmp_path: Path) -> None:
+    """An output that exists keeps its permissions."""
+    out = tmp_path / "v.gguf"
+    out.touch(mode=0o600)
+    compress_checkpoint(open_checkpoint(str(tiny)), LatticeSettings(bits=4.0, group=32), out)
+    assert out.stat().st_mode & 0o777 == 0o600

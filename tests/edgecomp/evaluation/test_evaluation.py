@@ -52,7 +52,7 @@ def tokens() -> Any:
 
 
 def test_same_model_loses_nothing_and_has_transformers_loss(tiny: Path, tokens) -> None:
-    original = load_original(tiny)
+    original = load_original(open_checkpoint(str(tiny)))
     rebuilt = build_model("rebuilt", config_of(tiny), weights_of(tiny).items())
     result = evaluate_models({"rebuilt": rebuilt}, original, tokens)
     quality = result.candidates["rebuilt"]
@@ -66,7 +66,7 @@ def test_same_model_loses_nothing_and_has_transformers_loss(tiny: Path, tokens) 
 
 
 def test_figures_equal_a_float64_oracle(tiny: Path, tokens) -> None:
-    original = load_original(tiny)
+    original = load_original(open_checkpoint(str(tiny)))
     weights = weights_of(tiny)
     rng = np.random.default_rng(2)
     noisy = {
@@ -88,7 +88,7 @@ def test_figures_equal_a_float64_oracle(tiny: Path, tokens) -> None:
 
 
 def test_candidates_do_not_depend_on_each_other(tiny: Path, tokens) -> None:
-    original = load_original(tiny)
+    original = load_original(open_checkpoint(str(tiny)))
     half = {name: array / 2 for name, array in weights_of(tiny).items()}
     models = {
         "half": build_model("half", config_of(tiny), half.items()),
@@ -108,7 +108,9 @@ def test_untied_head_is_loaded(tmp_path: Path, model_writer, tensors, tokens) ->
     )
     rebuilt = build_model("rebuilt", config_of(folder), weights_of(folder).items())
     assert np.array_equal(rebuilt.network.lm_head.weight.detach().numpy(), head)
-    result = evaluate_models({"rebuilt": rebuilt}, load_original(folder), tokens, 2)
+    result = evaluate_models(
+        {"rebuilt": rebuilt}, load_original(open_checkpoint(str(folder))), tokens, 2
+    )
     assert result.candidates["rebuilt"].kl == 0
 
 
@@ -128,7 +130,7 @@ def test_networks_that_do_not_fit(tiny: Path) -> None:
     refused(config | {"model_type": "bert"} | {"hidden_size": 15}, weights, "cannot load it")
     (tiny / "config.json").write_text('{"model_type": "no-such"}')
     with pytest.raises(CheckpointError, match="transformers cannot load it"):
-        load_original(tiny)
+        load_original(open_checkpoint(str(tiny)))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,9 @@ def test_container_against_its_model_and_another(
 
 @pytest.mark.slow
 def test_shipped_model_has_its_published_perplexity(bookworm: Path, shipped_tokens) -> None:
-    quality = evaluate_models({}, load_original(bookworm), shipped_tokens, 64).original
+    quality = evaluate_models(
+        {}, load_original(open_checkpoint(str(bookworm))), shipped_tokens, 64
+    ).original
     assert quality.ppl == pytest.approx(67.74, abs=0.005)
     assert (quality.windows, quality.context, quality.tokens) == (64, 256, 64 * 255)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import edgecomp
-from edgecomp.checkpoint import CheckpointError
+from edgecomp.checkpoint import CheckpointError, open_checkpoint
 from edgecomp.cli.report import inspect_object, print_inspect, print_json
 from edgecomp.encode import LatticeSettings
 from edgecomp.evaluation import EvaluationError, load_compressed, load_original, read_tokens
@@ -173,10 +173,27 @@ def test_tokenizer_that_became_inexpressible(tiny: Path, tmp_path: Path) -> None
     assert caught.value.hint
 
 
+def test_original_that_is_not_complete_is_refused(tiny: Path) -> None:
+    """Nothing is filled in at random, and no code of the model's folder is run."""
+    config = json.loads((tiny / "config.json").read_text())
+    (tiny / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    with pytest.raises(CheckpointError, match="is missing"):
+        load_original(open_checkpoint(str(tiny)))
+    (tiny / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
+    with pytest.raises(CheckpointError, match="has no place in the network"):
+        load_original(open_checkpoint(str(tiny)))
+    code = {"AutoConfig": "conf.Conf", "AutoModelForCausalLM": "conf.Model"}
+    (tiny / "conf.py").write_text("open('ran', 'w').close()")
+    (tiny / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": code}))
+    with pytest.raises(CheckpointError, match="transformers cannot load it"):
+        load_original(open_checkpoint(str(tiny)))
+    assert not Path("ran").exists()
+
+
 def test_config_of_the_original_that_transformers_refuses(tiny: Path) -> None:
     config = json.loads((tiny / "config.json").read_text())
     for change in ({"num_attention_heads": 0}, {"hidden_act": 7}, {"rope_theta": "x"}):
         (tiny / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(CheckpointError) as caught:
-            load_original(tiny)
+            load_original(open_checkpoint(str(tiny)))
         assert caught.value.hint

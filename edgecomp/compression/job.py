@@ -27,7 +27,7 @@ from edgecomp.encode import Settings, WeightError, encode
 from edgecomp.progress import ProgressCallback, Step
 from exporters.bundle import ModelBundle, TensorSource
 from exporters.gguf import ContainerError, open_container, write_container
-from runtime_ops.formats import EncodedTensor, RawFormat
+from runtime_ops.formats import EncodedTensor, FormatError, RawFormat
 
 __all__ = ["compress_checkpoint"]
 
@@ -95,7 +95,7 @@ def compress_checkpoint(
 def run(job: Job, folder: WorkFolder) -> CompressReport:
     """Encodes what is not finished yet, writes the container and removes the work folder."""
     checkpoint = job.checkpoint
-    bundle = accepted_bundle(checkpoint, job.settings, folder.path / "trial", job.note)
+    bundle = accepted_bundle(checkpoint, job.settings, folder.path / "complete", job.note)
     encoded_weights, resumed, encode_seconds = encode_tensors(job, folder)
     started = time.perf_counter()
     write(job, folder, bundle)
@@ -145,6 +145,11 @@ def encode_tensors(job: Job, folder: WorkFolder) -> tuple[int, int, float]:
         except WeightError as error:
             folder.remove()
             raise WeightError(f"tensor {entry.name}: {error}") from error
+        except FormatError as error:
+            folder.remove()
+            raise CompressError(
+                f"tensor {entry.name}: {error}", "docs/format.md lists the limits of shapes"
+            ) from error
         seconds += time.perf_counter() - started
         folder.save(i, entry.name, encoded)
         weights += entry.n_weights

@@ -135,6 +135,11 @@ def kill_in_write(step):
     if step.stage == "write" and step.bytes_done:
         os.kill(os.getpid(), signal.SIGKILL)
 
+def kill_in_trial(path):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[3] == "trial":
+    Path.unlink = lambda path, missing_ok=False: kill_in_trial(path)
 if sys.argv[3] == "encode":
     job.encode = encode_until_killed
 job.compress_checkpoint(
@@ -144,7 +149,7 @@ job.compress_checkpoint(
 """
 
 
-@pytest.mark.parametrize(("stage", "finished"), [("encode", 11), ("write", 20)])
+@pytest.mark.parametrize(("stage", "finished"), [("trial", 0), ("encode", 11), ("write", 20)])
 def test_killed_run_goes_on_with_its_finished_tensors(
     tmp_path: Path, tiny: Path, count, stage: str, finished: int
 ) -> None:

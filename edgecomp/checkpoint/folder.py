@@ -68,7 +68,10 @@ def open_checkpoint(model: str) -> Checkpoint:
 
     Raises CheckpointError when there is no such model or when its files are not complete.
     """
-    folder = Path(model).expanduser()
+    try:
+        folder = Path(model).expanduser()
+    except RuntimeError as error:  # ~name of a user who does not exist
+        raise CheckpointError(f"{model}: {error}", "give the folder's full path") from error
     if folder.is_dir():
         return open_folder(folder, folder.resolve().name)
     if folder.exists():

@@ -29,7 +29,7 @@ PIPE_COLUMNS = 200  # width of a table that does not go to a terminal
 
 def print_json(value: object) -> None:
     """One JSON value on stdout, keys in the given order."""
-    print(json_safe(json.dumps(value, indent=2, ensure_ascii=False)))
+    print(json_safe(json.dumps(value, indent=2)))
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

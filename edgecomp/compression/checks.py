@@ -23,6 +23,10 @@ class CompressError(ValueError):
 
 def check_output(out: Path, checkpoint: Checkpoint) -> None:
     """CompressError unless a new file may be put at `out`."""
+    try:
+        out.resolve()
+    except RuntimeError as error:  # links in a circle
+        raise CompressError(f"{out} is a link that leads to itself", "give a file name") from error
     if out.is_dir():
         raise CompressError(f"{out} is a folder, expected a file name", f"try {out / 'model.gguf'}")
     if out.exists() and not out.is_file():

@@ -103,12 +103,7 @@ def quality_row(system: System, quality: Quality, n_weights: int, n_body: int) -
         "file_bytes": system.file_bytes,
         "bpw": 8 * system.file_bytes / n_weights,
         "body_bpw": 8 * system.body_bytes / n_body,
-        "ppl": quality.ppl,
-        "kl": quality.kl,
-        "top1": quality.top1,
-        "tokens": quality.tokens,
-        "windows": quality.windows,
-        "context": quality.context,
+        **quality.as_fields(),
     }
 
 

@@ -18,7 +18,7 @@ from devices.host import usable_cores
 from edgecomp.encode.source import WeightError, WeightSource
 from runtime_ops.formats import WindingFormat
 
-BLOCK_INDICES = 1 << 18  # about; 4 MiB of float32 weights at dim 4
+BLOCK_INDICES = 1 << 14  # about: tensors of 100,000 weights still keep several cores busy
 
 Result = TypeVar("Result")
 

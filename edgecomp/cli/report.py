@@ -11,7 +11,7 @@ from rich.table import Table
 
 from edgecomp.compression import CompressReport
 from edgecomp.inspection import Inspection
-from edgecomp.terminal import json_safe, printable
+from edgecomp.terminal import printable
 
 __all__ = [
     "compress_object",
@@ -28,8 +28,8 @@ PIPE_COLUMNS = 200  # width of a table that does not go to a terminal
 
 
 def print_json(value: object) -> None:
-    """One JSON value on stdout, keys in the given order."""
-    print(json_safe(json.dumps(value, indent=2)))
+    """One JSON value on stdout, keys in the given order, all letters beyond ASCII escaped."""
+    print(json.dumps(value, indent=2).replace("\x7f", "\\u007f"))
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

@@ -118,6 +118,7 @@ def test_damaged_container(run, tiny: Path, tmp_path: Path) -> None:
     assert "hint: " in result.err
 
 
+@pytest.mark.slow
 def test_eval(run, bookworm: Path, tmp_path: Path) -> None:
     out = tmp_path / "b.gguf"
     assert run("compress", bookworm, "--bits", 6, "--dim", 1, "-o", out).code == 0

@@ -197,6 +197,7 @@ def test_shipped_text_is_just_long_enough(shipped_tokens) -> None:
     assert 64 * 256 <= shipped_tokens.size < 66 * 256
 
 
+@pytest.mark.slow
 def test_compressed_model_goes_the_whole_way(tmp_path: Path, bookworm: Path) -> None:
     out = tmp_path / "b.gguf"
     edgecomp.compress(bookworm, out, LatticeSettings(bits=6.0, dim=1, reach=0))

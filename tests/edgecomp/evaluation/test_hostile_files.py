@@ -101,6 +101,7 @@ def changed_config(config: dict[str, Any], random: np.random.Generator) -> Any:
     return changed
 
 
+@pytest.mark.slow
 def test_changed_configs_give_known_errors(container: Path, tmp_path: Path, tiny: Path) -> None:
     bundle = bundle_of(container)
     config = json.loads((tiny / "config.json").read_text())

@@ -3,6 +3,22 @@
 `runtime_ops.native` is imported on use: formats and reference work where nothing is compiled.
 """
 
-from runtime_ops.formats import EncodedTensor, Format, FormatError, RawFormat, WindingFormat
+from runtime_ops.formats import (
+    ColumnsFormat,
+    CrvqFormat,
+    EncodedTensor,
+    Format,
+    FormatError,
+    RawFormat,
+    WindingFormat,
+)
 
-__all__ = ["EncodedTensor", "Format", "FormatError", "RawFormat", "WindingFormat"]
+__all__ = [
+    "ColumnsFormat",
+    "CrvqFormat",
+    "EncodedTensor",
+    "Format",
+    "FormatError",
+    "RawFormat",
+    "WindingFormat",
+]

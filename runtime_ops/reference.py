@@ -6,10 +6,22 @@ rounding per operation, never fused; sums run in a stated order.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime_ops.formats import EncodedTensor, FormatError, RawFormat, WindingFormat
+from runtime_ops.formats import (
+    ColumnsFormat,
+    CrvqFormat,
+    EncodedTensor,
+    FormatError,
+    PlainFormat,
+    RawFormat,
+    WindingFormat,
+    matrices,
+    matrix_sides,
+)
 
 LANES = 8  # partial sums of a dot product
 
@@ -25,15 +37,74 @@ GROUP_FACTORS = np.array(
 def decode(tensor: EncodedTensor) -> NDArray[np.float32]:
     """The tensor's weights, float32 of its shape."""
     fmt = tensor.format
+    sides = matrix_sides(tensor.shape)
+    shapes = fmt.part_shapes(tensor.shape) if isinstance(fmt, ColumnsFormat) else (sides, sides)
+    stored = matrices(tensor)
+    decoded = [
+        decode_matrix(*matrix, shape)
+        for matrix, shape in zip(stored, shapes[-len(stored) :], strict=True)
+    ]
+    weights = np.concatenate(decoded, axis=1)
+    if isinstance(fmt, ColumnsFormat) and fmt.order is not None:
+        natural = np.empty_like(weights)
+        natural[:, fmt.order] = weights
+        weights = natural
+    return weights.reshape(tensor.shape)
+
+
+def decode_matrix(
+    fmt: PlainFormat, parts: Mapping[str, NDArray[np.generic]], shape: tuple[int, int]
+) -> NDArray[np.float32]:
+    """A matrix as one format stores it, float32 of its shape."""
+    n_weights = shape[0] * shape[1]
     if isinstance(fmt, RawFormat):
-        return tensor.parts["raw"].astype(np.float32).reshape(tensor.shape)
+        return parts["raw"].astype(np.float32).reshape(shape)
+    if isinstance(fmt, CrvqFormat):
+        sums = crvq_sums(fmt, crvq_codes(fmt, parts, shape))[:, : shape[1]]
+        return crvq_scales(parts)[:, None] * sums.astype(np.float32)
     factors = np.ones(1, np.float32)
     if fmt.group:
-        factors = GROUP_FACTORS[tensor.parts["scales"]]
-        factors = np.repeat(factors, fmt.group // fmt.dim)[: fmt.n_indices(tensor.n_weights)]
-    indices = unpack_indices(fmt, tensor.parts["codes"], fmt.n_indices(tensor.n_weights))
-    weights = decode_f32_wd(fmt, indices, tensor.parts["params"].astype(np.float32), factors)
-    return weights.reshape(-1)[: tensor.n_weights].reshape(tensor.shape)
+        factors = GROUP_FACTORS[parts["scales"]]
+        factors = np.repeat(factors, fmt.group // fmt.dim)[: fmt.n_indices(n_weights)]
+    indices = unpack_indices(fmt, parts["codes"], fmt.n_indices(n_weights))
+    weights = decode_f32_wd(fmt, indices, parts["params"].astype(np.float32), factors)
+    return weights.reshape(-1)[:n_weights].reshape(shape)
+
+
+def crvq_codes(
+    fmt: CrvqFormat, parts: Mapping[str, NDArray[np.generic]], shape: tuple[int, int]
+) -> list[NDArray[np.uint8]]:
+    """Codes of every stage, uint8 (rows, groups): all groups, then critical ones alone.
+
+    Code g of a row lies in its bits g * code_bits and up, low bits first; rows start
+    at whole bytes.
+    """
+    rows, columns = shape
+    planes = [parts["codes"].reshape(rows, -1)]
+    if fmt.stages > 1:
+        planes += list(parts["extended"].reshape(fmt.stages - 1, rows, -1))
+    codes = []
+    for stage, plane in enumerate(planes):
+        groups = fmt.groups(columns) if stage == 0 else fmt.critical_groups
+        stream = np.unpackbits(plane.view(np.uint8), axis=1, bitorder="little")
+        bits = stream[:, : groups * fmt.code_bits].reshape(rows, groups, fmt.code_bits)
+        weights = (1 << np.arange(fmt.code_bits)).astype(np.uint8)
+        codes.append((bits * weights).sum(axis=2, dtype=np.uint8))
+    return codes
+
+
+def crvq_sums(fmt: CrvqFormat, codes: list[NDArray[np.uint8]]) -> NDArray[np.int32]:
+    """Sums of codewords, int32 (rows, groups * dim): below 2**24, so exact in float32."""
+    values = fmt.values
+    sums = values[0][codes[0]]
+    for stage in range(1, fmt.stages):
+        sums[:, : fmt.critical_groups] += values[stage][codes[stage]]
+    return sums.reshape(len(sums), -1)
+
+
+def crvq_scales(parts: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
+    """The scale of every row, float32 (rows,): the stored one times the tensor's factor."""
+    return parts["scales"].astype(np.float32) * parts["params"].astype(np.float32)
 
 
 def decode_f32_wd(

@@ -14,7 +14,8 @@ from edgecomp.encode.raw import encode_raw
 from edgecomp.encode.search import Errors, PointSearch
 from edgecomp.encode.settings import LatticeSettings
 from edgecomp.encode.source import WeightSource
-from runtime_ops.formats import MAX_SCALE, MIN_SCALE, EncodedTensor, WindingFormat
+from runtime_ops.formats import EncodedTensor, WindingFormat
+from runtime_ops.formats.part import MAX_SCALE, MIN_SCALE
 
 SMALLEST_FACTOR = 2.0 ** (-254 / 16)
 

@@ -18,7 +18,8 @@ from edgecomp.encode.raw import encode_raw
 from edgecomp.encode.search import Errors, PointSearch
 from edgecomp.encode.settings import PaperSettings
 from edgecomp.encode.source import WeightSource
-from runtime_ops.formats import MAX_SCALE, MIN_SCALE, EncodedTensor, WindingFormat
+from runtime_ops.formats import EncodedTensor, WindingFormat
+from runtime_ops.formats.part import MAX_SCALE, MIN_SCALE
 
 SMALLEST_TENSOR = 10  # weights; smaller tensors stay raw
 STATISTICS_BLOCK = 1 << 20  # weights, even

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from runtime_ops.formats import MAX_CLASSES, MAX_GROUP, MAX_POINTS, radix_digits
+from runtime_ops.formats.winding import MAX_CLASSES, MAX_GROUP, MAX_POINTS, radix_digits
 
 PAPER_MAX_POINTS = 1 << 16  # up to here frac(k / m) is exact in 32 bits
 DEFAULT_GROUP = 128

@@ -234,8 +234,9 @@ def _encoded_tensor(
     error_bound: float,
 ) -> EncodedTensor:
     name, i = name_and_index
+    checked_weights(shape)
     parts = {
         spec.name: payloads.take(payload_name(name, i, spec.name), spec)
-        for spec in fmt.part_specs(checked_weights(shape))
+        for spec in fmt.part_specs(shape)
     }
     return EncodedTensor(fmt, shape, parts, error_bound)

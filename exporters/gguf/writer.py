@@ -64,7 +64,7 @@ class _Tensor:
 
     def payloads(self, index: int) -> list[PartSpec]:
         """The parts under their names in the file; the tensor is the `index`-th of the file."""
-        specs = self.format.part_specs(math.prod(self.shape))
+        specs = self.format.part_specs(self.shape)
         return [replace(s, name=payload_name(self.source.name, index, s.name)) for s in specs]
 
 

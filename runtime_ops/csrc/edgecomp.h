@@ -21,6 +21,7 @@ extern "C" {
 #define EC_MAX_DIMS 8
 #define EC_MAX_DIM 4
 #define EC_MAX_CLASSES 16
+#define EC_MAX_STAGES 8
 
 typedef enum ec_status {
     EC_OK = 0,
@@ -39,7 +40,7 @@ EC_API const char *ec_status_text(ec_status status);
 
 /* ---- tensors ---------------------------------------------------------------------------------- */
 
-typedef enum ec_codec { EC_CODEC_RAW_F32 = 0, EC_CODEC_RAW_F16 = 1, EC_CODEC_WINDING = 2 } ec_codec;
+typedef enum ec_codec { EC_CODEC_RAW_F32 = 0, EC_CODEC_RAW_F16 = 1, EC_CODEC_WINDING = 2, EC_CODEC_CRVQ = 3 } ec_codec;
 
 /* Parameters of the winding codec; the meaning of each is in docs/format.md, "winding". */
 typedef struct ec_winding {
@@ -56,18 +57,44 @@ typedef struct ec_winding {
     const uint8_t *table;            /* int16 little-endian [levels], or NULL for the linear map */
 } ec_winding;
 
-typedef struct ec_tensor {
+/* Parameters of the crvq codec; docs/format.md, "crvq". */
+typedef struct ec_crvq {
+    uint32_t dim;                    /* weights in a group: 1, 2, 4, 8 or 16 */
+    uint32_t code_bits;              /* e, 1..8: a codebook has 2^e codewords */
+    uint32_t critical_groups;        /* first groups of a row that have a code in every stage */
+    uint32_t stages;                 /* codebooks, 1..8; 1 if and only if critical_groups is 0 */
+    uint32_t shifts[EC_MAX_STAGES];  /* codeword k counts 2^shifts[k], 0..7 */
+    uint32_t wide;                   /* 1: int16 codebooks, 0: int8 */
+    const uint8_t *codebooks;        /* int8 or int16 little-endian [stages][2^code_bits][dim] */
+} ec_crvq;
+
+/* A matrix as one codec stores it. */
+typedef struct ec_matrix {
     ec_codec codec;
+    uint64_t rows, columns;
+    ec_winding winding;              /* only with EC_CODEC_WINDING */
+    ec_crvq crvq;                    /* only with EC_CODEC_CRVQ */
+    const uint8_t *codes;            /* raw: the weights, little-endian */
+    uint64_t codes_bytes;
+    const uint8_t *extended;         /* crvq with several stages: codes of stages 1 and up, or NULL */
+    uint64_t extended_bytes;
+    const uint8_t *scales;           /* winding: uint8 [ceil(weights / group)] or NULL; crvq: float16 [rows] */
+    uint64_t scales_bytes;
+    const uint8_t *params;           /* float32: winding: centre [dim], class scale [classes]; crvq: [1] */
+    uint64_t params_bytes;
+} ec_matrix;
+
+/* A tensor, seen as a matrix of shape[0] rows. Position j of its stored columns is column
+ * permutation[j]; the first n_critical positions are the matrix `critical`, all others `rest`. */
+typedef struct ec_tensor {
     uint32_t n_dims;
     uint64_t shape[EC_MAX_DIMS];     /* slowest first, as in torch and numpy */
     uint64_t n_weights;              /* product of shape */
-    ec_winding winding;              /* only with EC_CODEC_WINDING */
-    const uint8_t *codes;            /* raw: the weights, little-endian */
-    uint64_t codes_bytes;
-    const uint8_t *scales;           /* uint8 [ceil(n_weights / group)], or NULL */
-    uint64_t scales_bytes;
-    const uint8_t *params;           /* float32 little-endian: centre [dim], class scale [classes] */
-    uint64_t params_bytes;
+    const uint8_t *permutation;      /* uint16 little-endian [columns], or NULL: as they come */
+    uint64_t permutation_bytes;
+    uint64_t n_critical;             /* columns of `critical`, which counts only if there are any */
+    ec_matrix critical;
+    ec_matrix rest;
 } ec_tensor;
 
 /* Checks a tensor whose fields were filled by hand (shape, codec, parameters, part sizes) and sets

@@ -64,7 +64,7 @@ def _encoded(
 ) -> EncodedTensor:
     """A tensor with random codes and sound parameters."""
     parts: dict[str, np.ndarray] = {}
-    for spec in fmt.part_specs(int(np.prod(shape, dtype=np.int64))):
+    for spec in fmt.part_specs(shape):
         if spec.dtype == np.uint8:
             parts[spec.name] = random.integers(0, 256, spec.size, np.uint8)
         else:

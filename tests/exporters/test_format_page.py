@@ -8,7 +8,7 @@ from pathlib import Path
 from exporters.gguf import spec
 from exporters.gguf.codecs import CODECS
 from exporters.gguf.spec import DIMS_KEY, DIMS_KIND, FILE_KEYS, STRING, GGUFType, Kind
-from runtime_ops import formats
+from runtime_ops.formats import part
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "format.md").read_text()
@@ -26,8 +26,8 @@ LIMITS = {
     "table entries of all formats": spec.MAX_TABLE_ENTRIES,
     "tensors": spec.MAX_TENSORS,
     "bytes of a tensor's name": spec.MAX_NAME_BYTES,
-    "sides": formats.MAX_DIMS,
-    "weights of a tensor": formats.MAX_WEIGHTS,
+    "sides": part.MAX_DIMS,
+    "weights of a tensor": part.MAX_WEIGHTS,
 }
 C_LIMITS = {
     "EC_GGUF_MAX_HEADER": spec.MAX_HEADER_BYTES,
@@ -42,7 +42,7 @@ C_LIMITS = {
     "EC_CONTAINER_MAX_TABLE_ENTRIES": spec.MAX_TABLE_ENTRIES,
     "EC_CONTAINER_MAX_TENSORS": spec.MAX_TENSORS,
     "MAX_TENSOR_NAME_BYTES": spec.MAX_NAME_BYTES,
-    "EC_MAX_DIMS": formats.MAX_DIMS,
+    "EC_MAX_DIMS": part.MAX_DIMS,
 }
 
 
@@ -97,9 +97,9 @@ def test_formats_of_the_page() -> None:
 
 def test_parts_of_the_page_and_of_the_c_reader() -> None:
     stated: dict[str, tuple[str, ...]] = {}
-    for codec, part, *_ in section("Payloads")[1:]:
+    for codec, name_of_part, *_ in section("Payloads")[1:]:
         name = codec.split(",")[0]
-        stated[name] = (*stated.get(name, ()), part.strip("`"))
+        stated[name] = (*stated.get(name, ()), name_of_part.strip("`"))
     assert stated == {name: codec.parts for name, codec in CODECS.items()}
     numbers = re.findall(r"EC_([A-Z]+)_PARTS = (\d+)", C_HEADERS)
     assert {name.lower(): int(n) for name, n in numbers} == {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from runtime_ops import EncodedTensor, FormatError, RawFormat, WindingFormat, kernels, reference
-from runtime_ops.formats import radix_digits
+from runtime_ops.formats.winding import radix_digits
 from tests.runtime_ops.vectors import LATTICE, PAPER, formats, random_tensor
 
 ONE = np.ones(1, np.float32)

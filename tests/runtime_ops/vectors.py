@@ -78,9 +78,8 @@ def random_tensor(
     fmt: WindingFormat, shape: tuple[int, ...], rng: np.random.Generator
 ) -> EncodedTensor:
     """A tensor of that shape whose codes are random bytes; some indices exceed the radix."""
-    n_weights = int(np.prod(shape))
     parts: dict[str, NDArray[np.generic]] = {}
-    for spec in fmt.part_specs(n_weights):
+    for spec in fmt.part_specs(shape):
         if spec.name == "params":
             parts["params"] = np.concatenate(
                 [rng.normal(0, 0.1, fmt.dim), np.abs(rng.normal(0, 0.01, fmt.classes))]

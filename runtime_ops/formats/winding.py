@@ -1,60 +1,21 @@
-"""The formats a tensor can be stored in, and the tensor in that form.
-
-A *format* is a codec with its parameters; many tensors of a file share one. An `EncodedTensor` is a
-format, a shape and the *parts*: flat arrays of bytes or floats whose sizes follow from the two, so
-that a reader can check every size before it touches the data.
-"""
+"""Vectors of weights as points of a winding: Hyper-Compression."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_WEIGHTS = 1 << 40
-MAX_DIMS = 8
+from runtime_ops.formats.part import FormatError, PartSpec, check_scales
+
 MAX_POINTS = 1 << 24
 MAX_CLASSES = 16
 MAX_LEVELS = 1 << 16
 MAX_GROUP = 1 << 16
-# Scales live in this range (or are exactly 0): a scale times an integer below 2**17 is then neither
-# subnormal nor infinite, so that ARMv7 NEON, which flushes subnormals, decodes the same bits.
-MIN_SCALE = 2.0**-64
-MAX_SCALE = 2.0**64
-
-
-class FormatError(ValueError):
-    """A format, a part or a code stream that breaks the specification (docs/format.md)."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartSpec:
-    """What a part must look like: its name, its dtype and its number of elements."""
-
-    name: str
-    dtype: np.dtype[np.generic]
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class RawFormat:
-    """Weights kept as they are, in float32, or in float16 where that loses nothing."""
-
-    dtype: Literal["f16", "f32"] = "f32"
-    codec: ClassVar[str] = "raw"
-
-    def __post_init__(self) -> None:
-        if self.dtype not in ("f16", "f32"):
-            raise FormatError(f"raw: dtype is {self.dtype!r}, expected 'f16' or 'f32'")
-
-    def part_specs(self, n_weights: int) -> tuple[PartSpec, ...]:
-        """The parts of a tensor of `n_weights` weights, in file order."""
-        return (PartSpec("raw", np.dtype("<f2" if self.dtype == "f16" else "<f4"), n_weights),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +113,14 @@ class WindingFormat:
             return -(-n * self.index_bits // 8)
         return -(-n // self.digits) * 8
 
-    def part_specs(self, n_weights: int) -> tuple[PartSpec, ...]:
-        """The parts of a tensor of `n_weights` weights, in file order."""
+    def part_specs(self, shape: tuple[int, ...]) -> tuple[PartSpec, ...]:
+        """The parts of a tensor of that shape, in file order."""
+        n_weights = math.prod(shape)
         parts = [PartSpec("codes", np.dtype("u1"), self.code_bytes(n_weights))]
         if self.group:
             parts.append(PartSpec("scales", np.dtype("u1"), -(-n_weights // self.group)))
         parts.append(PartSpec("params", np.dtype("<f4"), self.dim + self.classes))
         return tuple(parts)
-
-
-Format = RawFormat | WindingFormat
 
 
 def radix_digits(radix: int) -> int:
@@ -174,66 +133,8 @@ def radix_digits(radix: int) -> int:
     return n
 
 
-@dataclass(frozen=True)
-class EncodedTensor:
-    """A tensor as codes. `parts` follow `format.part_specs`; checked on construction.
-
-    `error_bound` is the largest Euclidean distance that any vector of `dim` weights may have from
-    the original one, in the weights' own unit (0 for raw tensors).
-    """
-
-    format: Format
-    shape: tuple[int, ...]
-    parts: Mapping[str, NDArray[np.generic]]
-    error_bound: float = 0.0
-
-    def __post_init__(self) -> None:
-        n_weights = checked_weights(self.shape)
-        specs = self.format.part_specs(n_weights)
-        if tuple(self.parts) != tuple(spec.name for spec in specs):
-            raise FormatError(f"parts are {list(self.parts)}, expected {[s.name for s in specs]}")
-        for spec in specs:
-            part = self.parts[spec.name]
-            if part.dtype != spec.dtype or part.shape != (spec.size,):
-                raise FormatError(
-                    f"part {spec.name} is {part.dtype}{part.shape}, "
-                    f"expected {spec.dtype}({spec.size},)"
-                )
-        if not (math.isfinite(self.error_bound) and self.error_bound >= 0):
-            raise FormatError(f"error_bound is {self.error_bound}, expected a finite value >= 0")
-        if isinstance(self.format, WindingFormat):
-            check_params(self.format, self.parts["params"])
-
-    @property
-    def n_weights(self) -> int:
-        """Number of weights."""
-        return math.prod(self.shape)
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of all parts, without the file's alignment."""
-        return sum(part.nbytes for part in self.parts.values())
-
-
-def checked_weights(shape: tuple[int, ...]) -> int:
-    """Number of weights of a shape; FormatError when it breaks the limits."""
-    if not 0 <= len(shape) <= MAX_DIMS:
-        raise FormatError(f"shape has {len(shape)} dimensions, expected at most {MAX_DIMS}")
-    n = 1
-    for side in shape:
-        if side < 1:
-            raise FormatError(f"shape {shape} has an empty side")
-        n *= side
-        if n > MAX_WEIGHTS:
-            raise FormatError(f"shape {shape} has more than {MAX_WEIGHTS} weights")
-    return n
-
-
 def check_params(fmt: WindingFormat, params: NDArray[np.generic]) -> None:
     """FormatError unless every centre and scale is 0 or in the range that decodes everywhere."""
-    values = np.abs(params.astype(np.float64))
-    in_range = (values == 0) | ((values >= MIN_SCALE) & (values <= MAX_SCALE))  # False for NaN
-    if not in_range.all():
-        raise FormatError(f"params hold a value outside 0 and +-[{MIN_SCALE}, {MAX_SCALE}]")
+    check_scales(params, "params")
     if (params[fmt.dim :].astype(np.float64) < 0).any():
         raise FormatError("params hold a negative scale")

@@ -1,0 +1,111 @@
+"""Groups of weights as sums of codewords, more of them in critical columns: CRVQ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime_ops.formats.part import FormatError, PartSpec, Table, check_scales, matrix_sides
+
+CRVQ_DIMS = (1, 2, 4, 8, 16)
+MAX_STAGES = 8
+MAX_CODE_BITS = 8
+MAX_SHIFT = 7
+MIN_ROW_SCALE = 2.0**-14  # smallest float16 that is not subnormal
+
+
+@dataclass(frozen=True, slots=True)
+class CrvqFormat:
+    """Groups of `dim` weights of a row as sums of codewords (docs/format.md, "crvq").
+
+    A matrix of `columns` columns has `ceil(columns / dim)` groups a row; weights of the last one
+    beyond the row do not count. The first `critical_groups` of them are the sum of a codeword from
+    each codebook, all others a codeword from the first one alone:
+    `w = (scales[row] * params[0]) * sum_k(codebook[k][code_k] << shifts[k])`. CRVQ (arXiv
+    2412.09282) with integer codebooks; additive codebooks for all groups (AQLM) are the case where
+    every group is critical.
+    """
+
+    dim: int  # weights in a group, one of CRVQ_DIMS
+    code_bits: int  # e, 1..8: a codebook has 2**e codewords
+    critical_groups: int  # 0 if and only if there is one codebook
+    shifts: tuple[int, ...]  # one per codebook, 0..7; 1 to 8 codebooks
+    codebooks: Table  # int8 or int16 (stages, 2**code_bits, dim)
+    codec: ClassVar[str] = "crvq"
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, field: str, expected: str) -> None:
+            if not ok:
+                raise FormatError(f"crvq: {field} is {getattr(self, field)!r}, expected {expected}")
+
+        need(self.dim in CRVQ_DIMS, "dim", f"one of {CRVQ_DIMS}")
+        need(1 <= self.code_bits <= MAX_CODE_BITS, "code_bits", f"1..{MAX_CODE_BITS}")
+        shifts_ok = all(0 <= s <= MAX_SHIFT for s in self.shifts)
+        need(1 <= self.stages <= MAX_STAGES and shifts_ok, "shifts", "1..8 values in 0..7")
+        critical_ok = self.critical_groups >= 0 and (self.critical_groups == 0) == (
+            self.stages == 1
+        )
+        need(critical_ok, "critical_groups", "0 with one codebook, 1 or more with several")
+        table = self.codebooks
+        if table.dtype not in ("|i1", "<i2") or table.array.size != self.n_entries:
+            found = f"{table.dtype}({table.array.size},)"
+            raise FormatError(
+                f"crvq: codebooks are {found}, expected int8 or int16 of {self.n_entries}"
+            )
+
+    @property
+    def stages(self) -> int:
+        """Number of codebooks m: the basic one, and the extended ones of critical groups."""
+        return len(self.shifts)
+
+    @property
+    def n_entries(self) -> int:
+        """Numbers in all codebooks."""
+        return self.stages * self.dim << self.code_bits
+
+    @property
+    def values(self) -> NDArray[np.int32]:
+        """The codebooks with their shifts applied, int32 (stages, 2**code_bits, dim)."""
+        entries = self.codebooks.array.astype(np.int32)
+        shifts = np.array(self.shifts, np.int32)[:, None, None]
+        return entries.reshape(self.stages, -1, self.dim) << shifts
+
+    def groups(self, columns: int) -> int:
+        """Groups in a row."""
+        return -(-columns // self.dim)
+
+    def plane_row_bytes(self, stage: int, columns: int) -> int:
+        """Bytes of a row of a stage's codes; every row starts at a whole byte."""
+        groups = self.groups(columns) if stage == 0 else self.critical_groups
+        return -(-groups * self.code_bits // 8)
+
+    def part_specs(self, shape: tuple[int, ...]) -> tuple[PartSpec, ...]:
+        """The parts of a tensor of that shape, in file order; FormatError if it is too narrow."""
+        rows, columns = matrix_sides(shape)
+        if self.critical_groups > self.groups(columns):
+            raise FormatError(
+                f"crvq: {self.critical_groups} critical groups, "
+                f"expected at most {self.groups(columns)} with {columns} columns"
+            )
+        codes = PartSpec("codes", np.dtype("u1"), rows * self.plane_row_bytes(0, columns))
+        extended = (self.stages - 1) * rows * self.plane_row_bytes(1, columns)
+        return (
+            codes,
+            *([PartSpec("extended", np.dtype("u1"), extended)] if self.stages > 1 else []),
+            PartSpec("scales", np.dtype("<f2"), rows),
+            PartSpec("params", np.dtype("<f4"), 1),
+        )
+
+
+def check_crvq_parts(parts: Mapping[str, NDArray[np.generic]]) -> None:
+    """FormatError unless the row scales (float16) and their factor (float32) decode everywhere."""
+    scales = parts["scales"].astype(np.float64)
+    if not ((scales == 0) | ((scales >= MIN_ROW_SCALE) & (scales < np.inf))).all():
+        raise FormatError(f"scales hold a value outside 0 and [{MIN_ROW_SCALE}, 65504]")
+    check_scales(parts["params"], "params")
+    if float(parts["params"][0]) < 0:
+        raise FormatError("params hold a negative scale")

@@ -132,12 +132,13 @@ class _NativeTensor:
         self._keep: list[CData] = []
         self.c.n_dims = len(tensor.shape)
         self.c.shape[0 : len(tensor.shape)] = tensor.shape
+        self._matrix = self.c.rest
         fmt = tensor.format
         if isinstance(fmt, RawFormat):
-            self.c.codec = lib.EC_CODEC_RAW_F16 if fmt.dtype == "f16" else lib.EC_CODEC_RAW_F32
+            self._matrix.codec = lib.EC_CODEC_RAW_F16 if fmt.dtype == "f16" else lib.EC_CODEC_RAW_F32
             self._set("codes", tensor.parts["raw"])
         else:
-            self.c.codec = lib.EC_CODEC_WINDING
+            self._matrix.codec = lib.EC_CODEC_WINDING
             self._set_winding(fmt)
             for name, part in tensor.parts.items():
                 self._set(name, part)
@@ -146,11 +147,11 @@ class _NativeTensor:
     def _set(self, name: str, part: NDArray[np.generic]) -> None:
         data = ffi.from_buffer("uint8_t[]", np.ascontiguousarray(part).view(np.uint8))
         self._keep.append(data)
-        setattr(self.c, name, data)
-        setattr(self.c, f"{name}_bytes", len(data))
+        setattr(self._matrix, name, data)
+        setattr(self._matrix, f"{name}_bytes", len(data))
 
     def _set_winding(self, fmt: WindingFormat) -> None:
-        winding = self.c.winding
+        winding = self._matrix.winding
         for field in ("dim", "points", "levels", "offset", "classes", "group"):
             setattr(winding, field, getattr(fmt, field))
         winding.generator[0 : fmt.dim] = fmt.generator

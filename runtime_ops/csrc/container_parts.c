@@ -35,21 +35,21 @@ ec_status ec_tensor_shape(const ec_tensor_keys *keys, uint32_t i, uint64_t first
 void ec_tensor_fill(ec_tensor *tensor, const ec_format *format, const uint8_t *data) {
     ec_part parts[EC_CONTAINER_MAX_PARTS];
     uint32_t n = format->row->list_parts(format, tensor->n_weights, parts);
-    tensor->codec = format->codec;
-    tensor->winding = format->winding;
+    tensor->rest.codec = format->codec;
+    tensor->rest.winding = format->winding;
     for (uint32_t k = 0; k < n; k++) {
         switch (parts[k].field) {
             case EC_PART_CODES:
-                tensor->codes = data;
-                tensor->codes_bytes = parts[k].bytes;
+                tensor->rest.codes = data;
+                tensor->rest.codes_bytes = parts[k].bytes;
                 break;
             case EC_PART_SCALES:
-                tensor->scales = data;
-                tensor->scales_bytes = parts[k].bytes;
+                tensor->rest.scales = data;
+                tensor->rest.scales_bytes = parts[k].bytes;
                 break;
             case EC_PART_PARAMS:
-                tensor->params = data;
-                tensor->params_bytes = parts[k].bytes;
+                tensor->rest.params = data;
+                tensor->rest.params_bytes = parts[k].bytes;
                 break;
         }
         data += ec_gguf_align(parts[k].bytes);
@@ -98,7 +98,7 @@ ec_status ec_container_tensor(const ec_container *c, uint32_t i, ec_tensor *tens
     if (status != EC_OK) return status;
     uint64_t offset = ec_load_u64(keys.data_offsets.bytes.data + 8 * (size_t)i);
     ec_tensor_fill(tensor, &format, c->file.data + c->data_offset + offset);
-    return EC_OK;
+    return ec_tensor_check(tensor);
 }
 
 /* The names from the first on: what follows the pair edgecomp.tensor.n_dims, less the pair's head

@@ -76,18 +76,36 @@ static int is_scale(float value) { /* false for NaN */
     return magnitude == 0 || (magnitude >= MIN_SCALE && magnitude <= MAX_SCALE);
 }
 
-static ec_status check_winding_parts(const ec_tensor *t) {
-    const ec_winding *w = &t->winding;
-    uint64_t codes_bytes = ec_winding_codes_bytes(w, t->n_weights);
-    uint64_t scales_bytes = w->group ? (t->n_weights + w->group - 1) / w->group : 0;
+static ec_status check_winding_parts(const ec_matrix *m, uint64_t n_weights) {
+    const ec_winding *w = &m->winding;
+    if (!is_winding(w)) return EC_BAD_FORMAT;
+    uint64_t codes_bytes = ec_winding_codes_bytes(w, n_weights);
+    uint64_t scales_bytes = w->group ? (n_weights + w->group - 1) / w->group : 0;
     uint64_t n_params = w->dim + w->classes;
-    if (t->codes == NULL || t->codes_bytes != codes_bytes || t->scales_bytes != scales_bytes) return EC_BAD_TENSOR;
-    if ((w->group && t->scales == NULL) || t->params == NULL || t->params_bytes != 4 * n_params) return EC_BAD_TENSOR;
+    if (m->codes == NULL || m->codes_bytes != codes_bytes || m->scales_bytes != scales_bytes) return EC_BAD_TENSOR;
+    if ((w->group && m->scales == NULL) || m->params == NULL || m->params_bytes != 4 * n_params) return EC_BAD_TENSOR;
     for (uint64_t i = 0; i < n_params; i++) {
-        float value = ec_load_f32(t->params + 4 * i);
+        float value = ec_load_f32(m->params + 4 * i);
         if (!is_scale(value) || (i >= w->dim && value < 0)) return EC_BAD_FORMAT;
     }
     return EC_OK;
+}
+
+static ec_status check_matrix(ec_matrix *m, uint64_t rows, uint64_t columns) {
+    uint64_t n_weights = rows * columns;
+    m->rows = rows;
+    m->columns = columns;
+    switch (m->codec) {
+        case EC_CODEC_RAW_F32:
+            return m->codes != NULL && m->codes_bytes == 4 * n_weights ? EC_OK : EC_BAD_TENSOR;
+        case EC_CODEC_RAW_F16:
+            return m->codes != NULL && m->codes_bytes == 2 * n_weights ? EC_OK : EC_BAD_TENSOR;
+        case EC_CODEC_WINDING:
+            return check_winding_parts(m, n_weights);
+        case EC_CODEC_CRVQ:
+            break;
+    }
+    return EC_BAD_FORMAT;
 }
 
 ec_status ec_tensor_check(ec_tensor *t) {
@@ -98,13 +116,6 @@ ec_status ec_tensor_check(ec_tensor *t) {
         if (t->shape[i] == 0 || t->shape[i] > EC_MAX_WEIGHTS / t->n_weights) return EC_BAD_TENSOR;
         t->n_weights *= t->shape[i];
     }
-    switch (t->codec) {
-        case EC_CODEC_RAW_F32:
-            return t->codes != NULL && t->codes_bytes == 4 * t->n_weights ? EC_OK : EC_BAD_TENSOR;
-        case EC_CODEC_RAW_F16:
-            return t->codes != NULL && t->codes_bytes == 2 * t->n_weights ? EC_OK : EC_BAD_TENSOR;
-        case EC_CODEC_WINDING:
-            return is_winding(&t->winding) ? check_winding_parts(t) : EC_BAD_FORMAT;
-    }
-    return EC_BAD_FORMAT;
+    uint64_t rows = t->n_dims == 0 ? 1 : t->shape[0];
+    return check_matrix(&t->rest, rows, t->n_weights / rows);
 }

@@ -53,10 +53,11 @@ static void read_exactly(FILE *file, void *to, size_t size) {
 
 static void fill_tensor(const case_header *c, uint8_t *const *blobs, ec_tensor *t) {
     memset(t, 0, sizeof *t);
-    t->codec = (ec_codec)c->codec;
+    ec_matrix *m = &t->rest;
+    m->codec = (ec_codec)c->codec;
     t->n_dims = c->n_dims;
     memcpy(t->shape, c->shape, sizeof t->shape);
-    ec_winding *w = &t->winding;
+    ec_winding *w = &m->winding;
     w->dim = c->dim;
     w->points = c->points;
     memcpy(w->generator, c->generator, sizeof w->generator);
@@ -68,12 +69,12 @@ static void fill_tensor(const case_header *c, uint8_t *const *blobs, ec_tensor *
     w->group = c->group;
     w->radix_packed = c->radix_packed;
     w->table = c->blob_bytes[TABLE] ? blobs[TABLE] : NULL;
-    t->codes = blobs[CODES];
-    t->codes_bytes = c->blob_bytes[CODES];
-    t->scales = c->blob_bytes[SCALES] ? blobs[SCALES] : NULL;
-    t->scales_bytes = c->blob_bytes[SCALES];
-    t->params = c->blob_bytes[PARAMS] ? blobs[PARAMS] : NULL;
-    t->params_bytes = c->blob_bytes[PARAMS];
+    m->codes = blobs[CODES];
+    m->codes_bytes = c->blob_bytes[CODES];
+    m->scales = c->blob_bytes[SCALES] ? blobs[SCALES] : NULL;
+    m->scales_bytes = c->blob_bytes[SCALES];
+    m->params = c->blob_bytes[PARAMS] ? blobs[PARAMS] : NULL;
+    m->params_bytes = c->blob_bytes[PARAMS];
 }
 
 static ec_status run(const case_header *c, const ec_tensor *t, const uint8_t *x, float *out, ec_isa isa) {

@@ -1,0 +1,48 @@
+/* One matrix: its codec's decoder, and weights that are stored as they are. */
+#include "matrix.h"
+
+float ec_half_to_float(uint16_t half) {
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
+    uint32_t exponent = half >> 10 & 0x1Fu, mantissa = half & 0x3FFu, bits;
+    if (exponent == 31) {
+        bits = sign | 0x7F800000u | mantissa << 13;
+    } else if (exponent != 0) {
+        bits = sign | (exponent + 112) << 23 | mantissa << 13;
+    } else if (mantissa == 0) {
+        bits = sign;
+    } else { /* subnormal: normal in float32 */
+        exponent = 113;
+        while ((mantissa & 0x400u) == 0) {
+            mantissa <<= 1;
+            exponent--;
+        }
+        bits = sign | exponent << 23 | (mantissa & 0x3FFu) << 13;
+    }
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+ec_status ec_decoder_start(const ec_matrix *matrix, ec_isa isa, ec_decoder *decoder) {
+    decoder->matrix = matrix;
+    if (!ec_kernels_for(isa, &decoder->kernels)) return EC_UNSUPPORTED;
+    if (matrix->codec == EC_CODEC_WINDING) ec_winding_start(matrix, &decoder->winding);
+    return EC_OK;
+}
+
+void ec_decoder_run(ec_decoder *decoder, uint64_t first, uint64_t count, float *out) {
+    const uint8_t *codes = decoder->matrix->codes;
+    switch (decoder->matrix->codec) {
+        case EC_CODEC_RAW_F32:
+            memcpy(out, codes + 4 * first, (size_t)count * sizeof *out);
+            break;
+        case EC_CODEC_RAW_F16:
+            for (uint64_t i = 0; i < count; i++) out[i] = ec_half_to_float(ec_load_u16(codes + 2 * (first + i)));
+            break;
+        case EC_CODEC_WINDING:
+            ec_winding_decode(decoder, first, count, out);
+            break;
+        case EC_CODEC_CRVQ:
+            break;
+    }
+}

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.checkpoint import Checkpoint, CheckpointError, context_length, hyperparameters
+from edgecomp.evaluation.tensor_names import network_names
 from edgecomp.inspection import damaged_tensors, read_container
 from exporters.gguf import ContainerError
 from runtime_ops.native import NativeContainer
@@ -78,9 +79,11 @@ def build_model(
 
     network = make_network(name, config)
     targets = dict(network.state_dict(keep_vars=True))
+    own_name = network_names(network)
     missing = set(targets)
-    for tensor, array in weights:
-        if is_computed(network, tensor):
+    for stored, array in weights:
+        tensor = own_name(stored)
+        if tensor not in targets and is_computed(network, tensor):
             continue
         check_shape(name, targets, tensor, array.shape)
         target = targets[tensor]
@@ -139,8 +142,10 @@ def check_network(
     with torch.device("meta"):
         network = make_network(name, config)
     targets = network.state_dict()
-    for tensor, shape in shapes.items():
-        if not is_computed(network, tensor):
+    own_name = network_names(network)
+    for stored, shape in shapes.items():
+        tensor = own_name(stored)
+        if tensor in targets or not is_computed(network, tensor):
             check_shape(name, targets, tensor, shape)
 
 
@@ -158,7 +163,10 @@ def make_network(name: str, config: Mapping[str, Any]) -> Any:
 
 
 def is_computed(network: Any, tensor: str) -> bool:
-    """True for what old checkpoints hold and networks compute by themselves, such as inv_freq."""
+    """True for what old checkpoints hold and networks compute by themselves, such as inv_freq.
+
+    Only for a tensor that the network does not have: the patterns match names of others too.
+    """
     patterns = network._keys_to_ignore_on_load_unexpected or []
     return tensor.endswith("rotary_emb.inv_freq") or any(re.search(p, tensor) for p in patterns)
 

@@ -1,21 +1,22 @@
 """The C runtime from Python: decode, decode rows, multiply, read a container.
 
-The only module that calls `lib`. Arguments are checked here or by the C side's own checks; a status
-other than EC_OK becomes a NativeError.
+The only module that calls `lib`; native_tensor.py fills its structs. Arguments are checked here or
+by the C side's own checks; a status other than EC_OK becomes a NativeError.
 """
 
 from __future__ import annotations
 
+import itertools
 import mmap
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime_ops._native import ffi, lib
-from runtime_ops.formats import EncodedTensor, RawFormat, WindingFormat
-
-CData = Any  # cffi's objects have no static type
+from runtime_ops.formats import EncodedTensor, matrix_sides
+from runtime_ops.native_tensor import CData, NativeTensor
 
 
 class NativeError(ValueError):
@@ -42,7 +43,7 @@ def decode_range(
 ) -> NDArray[np.float32]:
     """Weights first .. first + count - 1 in C order, float32 (count,)."""
     _check_range(first, count, tensor.n_weights, "weights")
-    native = _NativeTensor(tensor)
+    native = _checked(tensor)
     return _decode(native.c, first, count, isa)
 
 
@@ -53,28 +54,50 @@ def decode_rows(
     rows = tensor.shape[0] if tensor.shape else 1
     _check_range(first_row, n_rows, rows, "rows")
     out = np.empty(n_rows * (tensor.n_weights // rows), np.float32)
-    native = _NativeTensor(tensor)
+    native = _checked(tensor)
     buffer = ffi.from_buffer("float[]", out)
     _check(lib.ec_decode_rows(native.c, first_row, n_rows, buffer, _isa(isa)), "decode_rows")
     return out.reshape(n_rows, *tensor.shape[1:])
 
 
 def gemv(
-    tensor: EncodedTensor, x: NDArray[np.float32], isa: str | None = None
+    tensor: EncodedTensor, x: NDArray[np.float32], isa: str | None = None, threads: int = 1
 ) -> NDArray[np.float32]:
-    """The product of the tensor, seen as (shape[0], all the rest), with x: float32 (shape[0],)."""
-    rows = tensor.shape[0] if tensor.shape else 1
-    columns = tensor.n_weights // rows
-    if not isinstance(x, np.ndarray):
-        raise TypeError(f"x is a {type(x).__name__}, expected an array float32({columns},)")
-    if x.dtype != np.float32 or x.shape != (columns,):
-        raise ValueError(f"x is {x.dtype}{x.shape}, expected float32({columns},)")
-    x = np.ascontiguousarray(x)
-    y = np.empty(rows, np.float32)
-    native = _NativeTensor(tensor)
-    buffers = ffi.from_buffer("float[]", x), ffi.from_buffer("float[]", y)
-    _check(lib.ec_gemv(native.c, 0, rows, *buffers, _isa(isa)), "gemv")
-    return y
+    """The product of the tensor, seen as (shape[0], all the rest), with x: float32 (shape[0],).
+
+    `x` float32 (d_in,). Threads share the rows, and the result does not depend on their number.
+    """
+    x = _checked_x(x, (matrix_sides(tensor.shape)[1],))
+    native = _checked(tensor)
+
+    def rows(first: int, n: int) -> NDArray[np.float32]:
+        y = np.empty(n, np.float32)
+        buffers = ffi.from_buffer("float[]", x), ffi.from_buffer("float[]", y)
+        _check(lib.ec_gemv(native.c, first, n, *buffers, _isa(isa)), "gemv")
+        return y
+
+    return np.concatenate(_by_rows(rows, matrix_sides(tensor.shape)[0], threads))
+
+
+def gemm(
+    tensor: EncodedTensor, x: NDArray[np.float32], isa: str | None = None, threads: int = 1
+) -> NDArray[np.float32]:
+    """The products of the tensor with several tokens: float32 (n_tokens, shape[0]).
+
+    `x` float32 (n_tokens, d_in). Threads share the rows, and the result does not depend on their
+    number.
+    """
+    n_tokens = len(x) if isinstance(x, np.ndarray) and x.ndim else 0
+    x = _checked_x(x, (n_tokens, matrix_sides(tensor.shape)[1]))
+    native = _checked(tensor)
+
+    def rows(first: int, n: int) -> NDArray[np.float32]:
+        y = np.empty((n_tokens, n), np.float32)
+        buffers = ffi.from_buffer("float[]", x), n_tokens, ffi.from_buffer("float[]", y)
+        _check(lib.ec_gemm(native.c, first, n, *buffers, _isa(isa)), "gemm")
+        return y
+
+    return np.concatenate(_by_rows(rows, matrix_sides(tensor.shape)[0], threads), axis=1)
 
 
 class NativeContainer:
@@ -124,44 +147,10 @@ class NativeContainer:
         return tensor
 
 
-class _NativeTensor:
-    """An ec_tensor `c` that points into an EncodedTensor's parts; valid while this object lives."""
-
-    def __init__(self, tensor: EncodedTensor) -> None:
-        self.c = ffi.new("ec_tensor *")
-        self._keep: list[CData] = []
-        self.c.n_dims = len(tensor.shape)
-        self.c.shape[0 : len(tensor.shape)] = tensor.shape
-        self._matrix = self.c.rest
-        fmt = tensor.format
-        if isinstance(fmt, RawFormat):
-            self._matrix.codec = lib.EC_CODEC_RAW_F16 if fmt.dtype == "f16" else lib.EC_CODEC_RAW_F32
-            self._set("codes", tensor.parts["raw"])
-        else:
-            self._matrix.codec = lib.EC_CODEC_WINDING
-            self._set_winding(fmt)
-            for name, part in tensor.parts.items():
-                self._set(name, part)
-        _check(lib.ec_tensor_check(self.c), f"tensor of shape {tensor.shape}")
-
-    def _set(self, name: str, part: NDArray[np.generic]) -> None:
-        data = ffi.from_buffer("uint8_t[]", np.ascontiguousarray(part).view(np.uint8))
-        self._keep.append(data)
-        setattr(self._matrix, name, data)
-        setattr(self._matrix, f"{name}_bytes", len(data))
-
-    def _set_winding(self, fmt: WindingFormat) -> None:
-        winding = self._matrix.winding
-        for field in ("dim", "points", "levels", "offset", "classes", "group"):
-            setattr(winding, field, getattr(fmt, field))
-        winding.generator[0 : fmt.dim] = fmt.generator
-        winding.shift[0 : fmt.dim] = fmt.shift
-        winding.centre = int(fmt.centre)
-        winding.radix_packed = int(fmt.packing == "radix")
-        if fmt.table is not None:
-            table = np.array(fmt.table, "<i2").view(np.uint8)
-            self._keep.append(ffi.from_buffer("uint8_t[]", table))
-            winding.table = self._keep[-1]
+def _checked(tensor: EncodedTensor) -> NativeTensor:
+    native = NativeTensor(tensor)
+    _check(lib.ec_tensor_check(native.c), f"tensor of shape {tensor.shape}")
+    return native
 
 
 def _decode(tensor: CData, first: int, count: int, isa: str | None) -> NDArray[np.float32]:
@@ -169,6 +158,28 @@ def _decode(tensor: CData, first: int, count: int, isa: str | None) -> NDArray[n
     status = lib.ec_decode(tensor, first, count, ffi.from_buffer("float[]", out), _isa(isa))
     _check(status, f"weights {first} to {first + count}")
     return out
+
+
+def _checked_x(x: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"x is a {type(x).__name__}, expected an array float32{shape}")
+    if x.dtype != np.float32 or x.shape != shape:
+        raise ValueError(f"x is {x.dtype}{x.shape}, expected float32{shape}")
+    return np.ascontiguousarray(x)
+
+
+def _by_rows(
+    product: Callable[[int, int], NDArray[np.float32]], rows: int, threads: int
+) -> list[NDArray[np.float32]]:
+    """Results of `product(first, n)` for ranges of rows, each range in a thread of its own."""
+    if threads < 1:
+        raise ValueError(f"threads is {threads}, expected at least 1")
+    bounds = [rows * i // threads for i in range(threads + 1)]
+    ranges = [(a, b - a) for a, b in itertools.pairwise(bounds) if a < b]
+    if len(ranges) == 1:
+        return [product(*ranges[0])]
+    with ThreadPoolExecutor(len(ranges)) as pool:
+        return list(pool.map(lambda part: product(*part), ranges))
 
 
 def _isa(name: str | None) -> int:

@@ -60,8 +60,8 @@ def decode_matrix(
     if isinstance(fmt, RawFormat):
         return parts["raw"].astype(np.float32).reshape(shape)
     if isinstance(fmt, CrvqFormat):
-        sums = crvq_sums(fmt, crvq_codes(fmt, parts, shape))[:, : shape[1]]
-        return crvq_scales(parts)[:, None] * sums.astype(np.float32)
+        weights = decode_f32_cb(fmt, crvq_codes(fmt, parts, shape), crvq_scales(parts))
+        return weights[:, : shape[1]]
     factors = np.ones(1, np.float32)
     if fmt.group:
         factors = GROUP_FACTORS[parts["scales"]]
@@ -93,13 +93,20 @@ def crvq_codes(
     return codes
 
 
-def crvq_sums(fmt: CrvqFormat, codes: list[NDArray[np.uint8]]) -> NDArray[np.int32]:
-    """Sums of codewords, int32 (rows, groups * dim): below 2**24, so exact in float32."""
+def decode_f32_cb(
+    fmt: CrvqFormat, codes: list[NDArray[np.uint8]], scales: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Weights of codes as `crvq_codes` has them, float32 (rows, groups * dim).
+
+    `scales` float32 (rows,). Sums are integers of at most 2**25; beyond 2**24, which only int16
+    codebooks reach, their conversion to float32 rounds, to nearest, ties to even.
+    """
     values = fmt.values
     sums = values[0][codes[0]]
     for stage in range(1, fmt.stages):
         sums[:, : fmt.critical_groups] += values[stage][codes[stage]]
-    return sums.reshape(len(sums), -1)
+    weights: NDArray[np.float32] = scales[:, None] * sums.reshape(len(sums), -1).astype(np.float32)
+    return weights
 
 
 def crvq_scales(parts: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
@@ -160,11 +167,67 @@ def unpack_indices(
     return digits.reshape(-1)[:n_indices]
 
 
+def gemv(tensor: EncodedTensor, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The product W x with the tensor as a matrix W (d_out, d_in), float32 (d_out,).
+
+    `x` float32 (d_in,), finite. Critical columns and the rest are multiplied alone, each in the
+    order of `gemv_f32_crvq_table` if `CrvqFormat.uses_table`, else in that of `gemv_f32`; then the
+    two are added. Either bound on the error grows by the rounding of that addition.
+    """
+    return _products(tensor, x[None], tables=True).reshape(-1)
+
+
+def gemm(tensor: EncodedTensor, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The products of the tensor with several tokens, float32 (n_tokens, d_out).
+
+    `x` float32 (n_tokens, d_in), finite. Like `gemv`, but always in the order of `gemv_f32`.
+    """
+    return _products(tensor, x, tables=False)
+
+
+def _products(tensor: EncodedTensor, x: NDArray[np.float32], tables: bool) -> NDArray[np.float32]:
+    fmt = tensor.format
+    rows, columns = matrix_sides(tensor.shape)
+    if x.ndim != 2 or x.shape[1] != columns:
+        raise FormatError(f"product: x is {x.shape}, expected {columns} columns")
+    n_critical = 0
+    if isinstance(fmt, ColumnsFormat):
+        x = x if fmt.order is None else x[:, fmt.order]
+        n_critical = fmt.n_critical
+    stored = matrices(tensor)
+    inputs = [x[:, :n_critical], x[:, n_critical:]][-len(stored) :]
+    products = [
+        np.array([_product(*matrix, rows, token, tables) for token in part], np.float32)
+        for matrix, part in zip(stored, inputs, strict=True)
+    ]
+    y = products[0] if len(products) == 1 else products[0] + products[1]
+    return y.reshape(len(x), rows)
+
+
+def _product(
+    fmt: PlainFormat,
+    parts: Mapping[str, NDArray[np.generic]],
+    rows: int,
+    x: NDArray[np.float32],
+    tables: bool,
+) -> NDArray[np.float32]:
+    if tables and isinstance(fmt, CrvqFormat) and fmt.uses_table(rows):
+        return gemv_f32_crvq_table(fmt, parts, x)
+    return gemv_f32(decode_matrix(fmt, parts, (rows, len(x))), x)
+
+
 def gemv_f32(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
     """The product W x in the order every kernel keeps: float32 (d_out,).
 
     `weights` float32 (d_out, d_in), `x` float32 (d_in,), finite. Column j is added to lane j mod 8,
     ascending; then lanes l and l + 4 are added, then l and l + 2, then the last two.
+
+    Against the exact product with the same weights
+    `|y - W x| <= gamma(n) * |W| |x| + d_in * 2**-149`
+    with `n = ceil(d_in / 8) + 3` and `gamma(n) = n u / (1 - n u)`, `u = 2**-24`: a product is
+    rounded once, then by every addition to its lane but the first, which adds to 0, then three
+    times (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). The last term is what
+    products lose that are subnormal. It holds as long as nothing overflows.
     """
     if weights.ndim != 2 or x.shape != weights.shape[1:]:
         raise FormatError(f"gemv: weights {weights.shape} and x {x.shape} do not fit")
@@ -178,3 +241,45 @@ def gemv_f32(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np
     fours = lanes[:, :4] + lanes[:, 4:]
     twos = fours[:, :2] + fours[:, 2:]
     return twos[:, 0] + twos[:, 1]
+
+
+def table_f32_cb(codewords: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Products of all codewords with groups of x, float32 (groups, entries).
+
+    `codewords` float32 (entries, dim), `x` float32 (groups, dim): `x_0 C_0 + x_1 C_1 + ..`, added
+    in that order.
+    """
+    tables: NDArray[np.float32] = x[:, :1] * codewords[:, 0]
+    for d in range(1, codewords.shape[1]):
+        tables = tables + x[:, d : d + 1] * codewords[:, d]
+    return tables
+
+
+def gemv_f32_crvq_table(
+    fmt: CrvqFormat, parts: Mapping[str, NDArray[np.generic]], x: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The product of a crvq matrix with x by lookup tables: float32 (d_out,).
+
+    `x` float32 (d_in,), finite; it counts as 0 beyond the row. T_k is `table_f32_cb` of codebook k
+    with its shift. Group by group, and in a group stage by stage, the entry `T_k[g][code]` is added
+    to the row's sum, which starts at 0; at the end it is multiplied with the row's scale.
+
+    Against the exact product `|y - W x| <= gamma(n) * M + (8 N s + 1) * 2**-149` with s the row's
+    scale, C_k the codewords, `M = s * sum |C_k| |x|` over all groups and their stages,
+    `N = groups + (stages - 1) * critical_groups` and `n = 8 + N`: a product is rounded once and by
+    the seven additions in its group, then N - 1 times in the row's sum (the first adds to 0), then
+    by the scale. `W = s * sum_k C_k` is exact here; decoded weights are rounded once, or twice
+    beyond 2**24. Compare `gemv_f32`, whose n is of the same size.
+    """
+    rows = len(parts["scales"])
+    padded = np.zeros(-(-len(x) // fmt.dim) * fmt.dim, np.float32)
+    padded[: len(x)] = x
+    groups = padded.reshape(-1, fmt.dim)
+    codes = crvq_codes(fmt, parts, (rows, len(x)))
+    tables = [table_f32_cb(values.astype(np.float32), groups) for values in fmt.values]
+    sums = np.zeros(rows, np.float32)
+    for g in range(len(groups)):
+        for stage in range(fmt.stages if g < fmt.critical_groups else 1):
+            sums = sums + tables[stage][g][codes[stage][:, g]]
+    y: NDArray[np.float32] = sums * crvq_scales(parts)
+    return y

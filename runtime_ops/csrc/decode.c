@@ -1,21 +1,59 @@
-/* Decoding a range of a tensor, and the product with a vector. Tensors were checked before
- * (ec_tensor_check), so nothing is checked in here but the range that the caller asks for. */
+/* Decoding a range of a tensor. Tensors were checked before (ec_tensor_check), so nothing is checked
+ * in here but the range that the caller asks for. */
 #include "matrix.h"
+#include "tensor.h"
 
-#define TILE_WEIGHTS (EC_TILE_INDICES * EC_MAX_DIM) /* a multiple of EC_LANES */
+/* Tensors whose columns lie elsewhere than they belong, or in two matrices. */
+static int is_plain(const ec_tensor *t) { return t->permutation == NULL && t->n_critical == 0; }
+
+/* Columns low .. high - 1 of a row, as far as they are in one matrix, which holds positions `offset` and
+ * up of the row: decoded tile by tile in the order that they are stored in. */
+static void decode_columns(ec_decoder *decoder, const uint8_t *order, uint64_t row, uint64_t offset, uint64_t low,
+                           uint64_t high, float *out) {
+    uint64_t columns = decoder->matrix->columns;
+    float tile[EC_TILE_WEIGHTS];
+    for (uint64_t first = 0; first < columns; first += EC_TILE_WEIGHTS) {
+        uint64_t n = columns - first < EC_TILE_WEIGHTS ? columns - first : EC_TILE_WEIGHTS;
+        ec_decoder_run(decoder, row * columns + first, n, tile);
+        for (uint64_t j = 0; j < n; j++) {
+            uint64_t position = offset + first + j;
+            uint64_t column = order != NULL ? ec_load_u16(order + 2 * position) : position;
+            if (column >= low && column < high) out[column - low] = tile[j];
+        }
+    }
+}
+
+static ec_status decode_range(const ec_tensor *t, uint64_t first, uint64_t count, float *out, ec_isa isa) {
+    ec_decoder rest, critical;
+    ec_status status = ec_decoder_start(&t->rest, isa, &rest);
+    if (status == EC_OK && t->n_critical != 0) status = ec_decoder_start(&t->critical, isa, &critical);
+    if (status != EC_OK || count == 0) return status;
+    if (is_plain(t)) {
+        ec_decoder_run(&rest, first, count, out);
+        return EC_OK;
+    }
+    uint64_t columns = t->n_critical + t->rest.columns, row = first / columns, low = first % columns;
+    while (count > 0) {
+        uint64_t n = columns - low < count ? columns - low : count;
+        if (t->n_critical != 0) decode_columns(&critical, t->permutation, row, 0, low, low + n, out);
+        decode_columns(&rest, t->permutation, row, t->n_critical, low, low + n, out);
+        out += n;
+        count -= n;
+        low = 0;
+        row++;
+    }
+    return EC_OK;
+}
 
 ec_status ec_decode(const ec_tensor *t, uint64_t first, uint64_t count, float *out, ec_isa isa) {
     if (t == NULL || (out == NULL && count != 0)) return EC_BAD_ARGUMENT;
     if (first > t->n_weights || count > t->n_weights - first) return EC_BAD_ARGUMENT;
     if (count > SIZE_MAX / sizeof *out) return EC_BAD_ARGUMENT;
-    ec_decoder decoder;
-    ec_status status = ec_decoder_start(&t->rest, isa, &decoder);
-    if (status == EC_OK) ec_decoder_run(&decoder, first, count, out);
-    return status;
+    return decode_range(t, first, count, out, isa);
 }
 
-/* Rows of the tensor seen as a matrix; a tensor without dimensions is one row. */
-static ec_status row_range(const ec_tensor *t, uint64_t first_row, uint64_t n_rows, uint64_t *columns) {
+ec_status ec_row_range(const ec_tensor *t, uint64_t first_row, uint64_t n_rows, uint64_t *columns) {
+    if (t == NULL) return EC_BAD_ARGUMENT;
     uint64_t rows = t->n_dims == 0 ? 1 : t->shape[0];
     if (first_row > rows || n_rows > rows - first_row) return EC_BAD_ARGUMENT;
     *columns = t->n_weights / rows;
@@ -24,29 +62,6 @@ static ec_status row_range(const ec_tensor *t, uint64_t first_row, uint64_t n_ro
 
 ec_status ec_decode_rows(const ec_tensor *t, uint64_t first_row, uint64_t n_rows, float *out, ec_isa isa) {
     uint64_t columns;
-    if (t == NULL) return EC_BAD_ARGUMENT;
-    ec_status status = row_range(t, first_row, n_rows, &columns);
+    ec_status status = ec_row_range(t, first_row, n_rows, &columns);
     return status != EC_OK ? status : ec_decode(t, first_row * columns, n_rows * columns, out, isa);
-}
-
-ec_status ec_gemv(const ec_tensor *t, uint64_t first_row, uint64_t n_rows, const float *x, float *y, ec_isa isa) {
-    uint64_t columns;
-    if (t == NULL || x == NULL || (y == NULL && n_rows != 0)) return EC_BAD_ARGUMENT;
-    ec_decoder decoder;
-    ec_status status = row_range(t, first_row, n_rows, &columns);
-    if (status == EC_OK) status = ec_decoder_start(&t->rest, isa, &decoder);
-    if (status != EC_OK) return status;
-    for (uint64_t row = 0; row < n_rows; row++) {
-        float lanes[EC_LANES] = {0};
-        float tile[TILE_WEIGHTS];
-        for (uint64_t column = 0; column < columns; column += TILE_WEIGHTS) {
-            uint64_t n = columns - column < TILE_WEIGHTS ? columns - column : TILE_WEIGHTS;
-            ec_decoder_run(&decoder, (first_row + row) * columns + column, n, tile);
-            decoder.kernels.dot_f32_f32(tile, x + column, (size_t)n, lanes);
-        }
-        float b0 = lanes[0] + lanes[4], b1 = lanes[1] + lanes[5];
-        float b2 = lanes[2] + lanes[6], b3 = lanes[3] + lanes[7];
-        y[row] = (b0 + b2) + (b1 + b3);
-    }
-    return EC_OK;
 }

@@ -128,9 +128,16 @@ EC_API ec_status ec_decode_rows(const ec_tensor *tensor, uint64_t first_row, uin
                          ec_isa isa);
 
 /* y = W x for the same matrix W (d_out, d_in): x float32 [d_in], y float32 [n_rows] for rows
- * first_row .. first_row + n_rows - 1. Sums run in eight lanes, see reference.gemv_f32. */
+ * first_row .. first_row + n_rows - 1. The order of the sums is that of reference.gemv: eight lanes, or
+ * tables for large crvq matrices. It does not depend on the range, so that rows may be shared out among
+ * threads: calls that write to other rows may run at the same time. */
 EC_API ec_status ec_gemv(const ec_tensor *tensor, uint64_t first_row, uint64_t n_rows, const float *x, float *y,
                   ec_isa isa);
+
+/* The same for several tokens: x float32 [n_tokens][d_in], y float32 [n_tokens][n_rows]. A tile of weights
+ * is decoded once for up to 16 tokens. Sums always run in eight lanes (reference.gemm). */
+EC_API ec_status ec_gemm(const ec_tensor *tensor, uint64_t first_row, uint64_t n_rows, const float *x,
+                  uint64_t n_tokens, float *y, ec_isa isa);
 
 /* ---- container -------------------------------------------------------------------------------- */
 

@@ -44,7 +44,7 @@ static int machine_has(ec_isa isa) {
 uint32_t ec_isa_available(void) {
     uint32_t bits = 0;
     for (int isa = 0; isa < EC_ISA_COUNT; isa++) {
-        int exists = table[isa].decode_f32_wd != NULL || table[isa].dot_f32_f32 != NULL;
+        int exists = table[isa].dot_f32_f32 != NULL; /* every set has this one */
         if (exists && machine_has((ec_isa)isa)) bits |= UINT32_C(1) << isa;
     }
     return bits;
@@ -69,6 +69,9 @@ ec_isa ec_isa_best(void) {
     return (ec_isa)best;
 }
 
+#define FALL_BACK(operation) \
+    if (kernels->operation == NULL) kernels->operation = table[lower].operation
+
 int ec_kernels_for(ec_isa isa, ec_kernels *kernels) {
     uint32_t bits = ec_isa_available();
     if (isa == EC_ISA_BEST) isa = ec_isa_best();
@@ -76,8 +79,11 @@ int ec_kernels_for(ec_isa isa, ec_kernels *kernels) {
     memset(kernels, 0, sizeof *kernels);
     for (int lower = (int)isa; lower >= 0; lower--) {
         if ((bits >> lower & 1) == 0) continue;
-        if (kernels->decode_f32_wd == NULL) kernels->decode_f32_wd = table[lower].decode_f32_wd;
-        if (kernels->dot_f32_f32 == NULL) kernels->dot_f32_f32 = table[lower].dot_f32_f32;
+        FALL_BACK(decode_f32_wd);
+        FALL_BACK(decode_f32_cb);
+        FALL_BACK(table_f32_cb);
+        FALL_BACK(lookup_f32_cb);
+        FALL_BACK(dot_f32_f32);
     }
     return 1;
 }

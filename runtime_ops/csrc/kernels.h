@@ -24,6 +24,8 @@
 
 #define EC_LANES 8          /* partial sums of a dot product, part of its specification */
 #define EC_TILE_INDICES 128 /* indices unpacked at a time: 512 bytes, and at most 2 KiB of weights */
+#define EC_TABLE_DIM 8      /* weights in a group, and */
+#define EC_TABLE_SIZE 256   /* codewords of a codebook, where products go by tables */
 
 /* A winding made ready for the kernels: derived sizes, parameters in registers' width. */
 typedef struct ec_winding_plan {
@@ -44,6 +46,36 @@ typedef struct ec_winding_plan {
     float class_scale[EC_MAX_CLASSES]; /* already times the group's factor */
 } ec_winding_plan;
 
+/* A crvq matrix made ready for the kernels. */
+typedef struct ec_crvq_plan {
+    uint32_t dim;
+    uint32_t code_bits;
+    uint32_t stages;
+    uint32_t wide;                     /* 1: int16 codebooks, 0: int8 */
+    uint32_t critical_groups;
+    uint64_t groups;                   /* of a row */
+    uint64_t row_bytes;                /* of a row of codes of stage 0 */
+    uint64_t critical_row_bytes;       /* of a row of codes of every other stage */
+    uint32_t shifts[EC_MAX_STAGES];
+    const uint8_t *codebooks[EC_MAX_STAGES];
+} ec_crvq_plan;
+
+/* Writes the dim weights of each of n groups of a row to out (float32 [n][dim]): scale times the sum
+ * of a codeword from each of the first n_stages codebooks; codes[k] are the n codes of stage k, each
+ * in a byte and below 2^code_bits. */
+typedef void ec_decode_f32_cb_fn(const ec_crvq_plan *plan, const uint8_t *const *codes, uint32_t n_stages, size_t n,
+                                 float scale, float *out);
+
+/* Writes the products of x (float32 [EC_TABLE_DIM]) with all codewords of a codebook to table (float32
+ * [EC_TABLE_SIZE]): x_0 C_0 + x_1 C_1 + .., added in that order, without fused multiply-add. Codewords
+ * are float32 [EC_TABLE_DIM][EC_TABLE_SIZE]. */
+typedef void ec_table_f32_cb_fn(const float *codewords, const float *x, float *table);
+
+/* Adds n table entries to every y[row], one by one: tables[j][code j of the row], j ascending. Tables
+ * are float32 [n][EC_TABLE_SIZE]; row r has its n codes from codes + r * stride on. */
+typedef void ec_lookup_f32_cb_fn(const float *tables, size_t n, const uint8_t *codes, size_t stride, size_t n_rows,
+                                 float *y);
+
 /* Writes the dim weights of each of n indices to out (float32 [n][dim]). */
 typedef void ec_decode_f32_wd_fn(const ec_winding_plan *plan, const uint32_t *indices, size_t n, float *out);
 
@@ -52,6 +84,9 @@ typedef void ec_dot_f32_f32_fn(const float *w, const float *x, size_t n, float *
 
 typedef struct ec_kernels {
     ec_decode_f32_wd_fn *decode_f32_wd;
+    ec_decode_f32_cb_fn *decode_f32_cb;
+    ec_table_f32_cb_fn *table_f32_cb;
+    ec_lookup_f32_cb_fn *lookup_f32_cb;
     ec_dot_f32_f32_fn *dot_f32_f32;
 } ec_kernels;
 

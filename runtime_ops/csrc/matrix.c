@@ -27,6 +27,7 @@ ec_status ec_decoder_start(const ec_matrix *matrix, ec_isa isa, ec_decoder *deco
     decoder->matrix = matrix;
     if (!ec_kernels_for(isa, &decoder->kernels)) return EC_UNSUPPORTED;
     if (matrix->codec == EC_CODEC_WINDING) ec_winding_start(matrix, &decoder->winding);
+    if (matrix->codec == EC_CODEC_CRVQ) ec_crvq_start(matrix, &decoder->crvq);
     return EC_OK;
 }
 
@@ -43,6 +44,7 @@ void ec_decoder_run(ec_decoder *decoder, uint64_t first, uint64_t count, float *
             ec_winding_decode(decoder, first, count, out);
             break;
         case EC_CODEC_CRVQ:
+            ec_crvq_decode(decoder, first, count, out);
             break;
     }
 }

@@ -6,6 +6,10 @@
 #define MAX_POINTS (UINT32_C(1) << 24)
 #define MAX_LEVELS (UINT32_C(1) << 16)
 #define MAX_GROUP (UINT32_C(1) << 16)
+#define MAX_CODE_BITS 8
+#define MAX_SHIFT 7
+#define MAX_PERMUTED (UINT32_C(1) << 16)
+#define TABLE_ROWS 512 /* chosen by benchmarks/crvq_decode.py */
 #define MIN_SCALE 0x1p-64f
 #define MAX_SCALE 0x1p+64f
 
@@ -91,6 +95,63 @@ static ec_status check_winding_parts(const ec_matrix *m, uint64_t n_weights) {
     return EC_OK;
 }
 
+ec_status ec_crvq_check(const ec_crvq *c) {
+    if (c->dim < 1 || c->dim > 16 || (c->dim & (c->dim - 1)) != 0) return EC_BAD_FORMAT;
+    if (c->code_bits < 1 || c->code_bits > MAX_CODE_BITS || c->wide > 1) return EC_BAD_FORMAT;
+    if (c->stages < 1 || c->stages > EC_MAX_STAGES) return EC_BAD_FORMAT;
+    if ((c->stages == 1) != (c->critical_groups == 0)) return EC_BAD_FORMAT;
+    for (uint32_t k = 0; k < c->stages; k++) {
+        if (c->shifts[k] > MAX_SHIFT) return EC_BAD_FORMAT;
+    }
+    return EC_OK;
+}
+
+uint64_t ec_crvq_groups(const ec_crvq *c, uint64_t columns) { return (columns + c->dim - 1) / c->dim; }
+
+uint64_t ec_crvq_codes_bytes(const ec_crvq *c, uint64_t rows, uint64_t columns) {
+    return rows * ((ec_crvq_groups(c, columns) * c->code_bits + 7) / 8);
+}
+
+uint64_t ec_crvq_extended_bytes(const ec_crvq *c, uint64_t rows) {
+    return (c->stages - 1) * rows * (((uint64_t)c->critical_groups * c->code_bits + 7) / 8);
+}
+
+int ec_crvq_uses_table(const ec_crvq *c, uint64_t rows) {
+    return c->dim == EC_TABLE_DIM && 1u << c->code_bits == EC_TABLE_SIZE && rows >= TABLE_ROWS;
+}
+
+/* 0, or positive, normal and finite. */
+static int is_row_scale(uint16_t half) { return (half & 0x7FFFu) == 0 || (half >= 0x0400u && half < 0x7C00u); }
+
+static ec_status check_crvq_parts(const ec_matrix *m) {
+    const ec_crvq *c = &m->crvq;
+    ec_status status = ec_crvq_check(c);
+    if (status != EC_OK) return status;
+    if (c->codebooks == NULL || c->critical_groups > ec_crvq_groups(c, m->columns)) return EC_BAD_FORMAT;
+    if (m->codes == NULL || m->codes_bytes != ec_crvq_codes_bytes(c, m->rows, m->columns)) return EC_BAD_TENSOR;
+    if (m->extended_bytes != ec_crvq_extended_bytes(c, m->rows)) return EC_BAD_TENSOR;
+    if ((c->stages > 1 && m->extended == NULL) || m->scales == NULL || m->params == NULL) return EC_BAD_TENSOR;
+    if (m->scales_bytes != 2 * m->rows || m->params_bytes != 4) return EC_BAD_TENSOR;
+    for (uint64_t i = 0; i < m->rows; i++) {
+        if (!is_row_scale(ec_load_u16(m->scales + 2 * i))) return EC_BAD_FORMAT;
+    }
+    float factor = ec_load_f32(m->params);
+    return is_scale(factor) && !(factor < 0) ? EC_OK : EC_BAD_FORMAT;
+}
+
+ec_status ec_permutation_check(const uint8_t *order, uint64_t columns) {
+    uint8_t seen[MAX_PERMUTED / 8];
+    if (order == NULL || columns < 1 || columns > MAX_PERMUTED) return EC_BAD_FORMAT;
+    memset(seen, 0, sizeof seen);
+    for (uint64_t j = 0; j < columns; j++) {
+        uint32_t column = ec_load_u16(order + 2 * j);
+        uint8_t bit = (uint8_t)(1u << (column & 7));
+        if (column >= columns || (seen[column >> 3] & bit) != 0) return EC_BAD_FORMAT;
+        seen[column >> 3] |= bit;
+    }
+    return EC_OK;
+}
+
 static ec_status check_matrix(ec_matrix *m, uint64_t rows, uint64_t columns) {
     uint64_t n_weights = rows * columns;
     m->rows = rows;
@@ -103,7 +164,7 @@ static ec_status check_matrix(ec_matrix *m, uint64_t rows, uint64_t columns) {
         case EC_CODEC_WINDING:
             return check_winding_parts(m, n_weights);
         case EC_CODEC_CRVQ:
-            break;
+            return check_crvq_parts(m);
     }
     return EC_BAD_FORMAT;
 }
@@ -117,5 +178,12 @@ ec_status ec_tensor_check(ec_tensor *t) {
         t->n_weights *= t->shape[i];
     }
     uint64_t rows = t->n_dims == 0 ? 1 : t->shape[0];
-    return check_matrix(&t->rest, rows, t->n_weights / rows);
+    uint64_t columns = t->n_weights / rows;
+    if (t->n_critical >= columns) return EC_BAD_FORMAT;
+    if (t->permutation != NULL) {
+        if (t->permutation_bytes != 2 * columns) return EC_BAD_FORMAT;
+        if (ec_permutation_check(t->permutation, columns) != EC_OK) return EC_BAD_FORMAT;
+    }
+    ec_status status = t->n_critical != 0 ? check_matrix(&t->critical, rows, t->n_critical) : EC_OK;
+    return status == EC_OK ? check_matrix(&t->rest, rows, columns - t->n_critical) : status;
 }

@@ -1,4 +1,4 @@
-/* Sizes that follow from a winding's parameters (docs/format.md). */
+/* Sizes and limits that follow from a format's parameters (docs/format.md). */
 #ifndef EC_TENSOR_H
 #define EC_TENSOR_H
 
@@ -16,5 +16,26 @@ uint64_t ec_winding_codes_bytes(const ec_winding *winding, uint64_t n_weights);
 
 /* EC_BAD_FORMAT unless all parameters are inside their limits, and the table, if any, ascends. */
 ec_status ec_winding_check(const ec_winding *winding);
+
+/* EC_BAD_FORMAT unless all parameters are inside their limits. Codebooks may hold anything and are
+ * not looked at. */
+ec_status ec_crvq_check(const ec_crvq *crvq);
+
+uint64_t ec_crvq_groups(const ec_crvq *crvq, uint64_t columns); /* groups of a row */
+
+/* Bytes of the parts "codes" and "extended" of a matrix of at most EC_MAX_WEIGHTS weights; the second
+ * holds for critical_groups <= groups of a row, which the caller checks. */
+uint64_t ec_crvq_codes_bytes(const ec_crvq *crvq, uint64_t rows, uint64_t columns);
+uint64_t ec_crvq_extended_bytes(const ec_crvq *crvq, uint64_t rows);
+
+/* Whether the product of a matrix of that many rows with a vector goes by tables; a rule of shape
+ * alone, the same as CrvqFormat.uses_table. */
+int ec_crvq_uses_table(const ec_crvq *crvq, uint64_t rows);
+
+/* EC_BAD_FORMAT unless `order` (uint16 [columns]) holds every number below `columns` once. */
+ec_status ec_permutation_check(const uint8_t *order, uint64_t columns);
+
+/* Checks a range of rows of a tensor seen as a matrix, and tells its columns. */
+ec_status ec_row_range(const ec_tensor *tensor, uint64_t first_row, uint64_t n_rows, uint64_t *columns);
 
 #endif

@@ -3,10 +3,11 @@
  * Runs every case of FILE with every instruction set that is available, compares the output byte
  * for byte and prints one line per instruction set; exit status 1 when anything differs. All buffers
  * end at an unmapped page and start unaligned, so that reading or writing past them is a crash.
- * The file is made by tests/runtime_ops/vectors.py; a case is the struct below and then its blobs.
+ * The file is made by tests/runtime_ops/case_file.py; a case is the struct below and then its blobs.
  */
 #define _DEFAULT_SOURCE 1
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,16 +16,32 @@
 
 #include "edgecomp.h"
 
-enum { OP_DECODE = 0, OP_ROWS = 1, OP_GEMV = 2, N_BLOBS = 6 };
-enum { CODES, SCALES, PARAMS, TABLE, X, EXPECTED };
+enum { OP_DECODE = 0, OP_ROWS = 1, OP_GEMV = 2, OP_GEMM = 3 };
+enum { PERMUTATION, X, EXPECTED, N_CASE_BLOBS };
+enum { CODES, EXTENDED, SCALES, PARAMS, TABLE, N_MATRIX_BLOBS };
+enum { N_BLOBS = N_CASE_BLOBS + 2 * N_MATRIX_BLOBS, MAX_THREADS = 4 };
+
+typedef struct matrix_header {
+    uint32_t codec;
+    uint32_t dim, points, generator[4], shift[4], levels, offset, centre, classes, group, radix_packed;
+    uint32_t code_bits, critical_groups, stages, shifts[EC_MAX_STAGES], wide, pad;
+    uint64_t blob_bytes[N_MATRIX_BLOBS];
+} matrix_header;
 
 typedef struct case_header {
-    uint32_t op, codec, n_dims, pad;
+    uint32_t op, n_dims;
     uint64_t shape[EC_MAX_DIMS];
     uint64_t first, count; /* weights, or rows */
-    uint32_t dim, points, generator[4], shift[4], levels, offset, centre, classes, group, radix_packed;
-    uint64_t blob_bytes[N_BLOBS];
+    uint64_t n_tokens, threads, n_critical;
+    uint64_t blob_bytes[N_CASE_BLOBS];
+    matrix_header matrices[2]; /* critical, rest */
 } case_header;
+
+static size_t blob_bytes(const case_header *c, int i) {
+    if (i < N_CASE_BLOBS) return (size_t)c->blob_bytes[i];
+    i -= N_CASE_BLOBS;
+    return (size_t)c->matrices[i / N_MATRIX_BLOBS].blob_bytes[i % N_MATRIX_BLOBS];
+}
 
 /* `size` bytes that end where an unmapped page begins. */
 static uint8_t *guarded(size_t size) {
@@ -51,64 +68,127 @@ static void read_exactly(FILE *file, void *to, size_t size) {
     }
 }
 
-static void fill_tensor(const case_header *c, uint8_t *const *blobs, ec_tensor *t) {
-    memset(t, 0, sizeof *t);
-    ec_matrix *m = &t->rest;
-    m->codec = (ec_codec)c->codec;
-    t->n_dims = c->n_dims;
-    memcpy(t->shape, c->shape, sizeof t->shape);
-    ec_winding *w = &m->winding;
-    w->dim = c->dim;
-    w->points = c->points;
-    memcpy(w->generator, c->generator, sizeof w->generator);
-    memcpy(w->shift, c->shift, sizeof w->shift);
-    w->levels = c->levels;
-    w->offset = c->offset;
-    w->centre = c->centre;
-    w->classes = c->classes;
-    w->group = c->group;
-    w->radix_packed = c->radix_packed;
-    w->table = c->blob_bytes[TABLE] ? blobs[TABLE] : NULL;
+static void fill_matrix(const matrix_header *h, uint8_t *const *blobs, ec_matrix *m) {
+    m->codec = (ec_codec)h->codec;
     m->codes = blobs[CODES];
-    m->codes_bytes = c->blob_bytes[CODES];
-    m->scales = c->blob_bytes[SCALES] ? blobs[SCALES] : NULL;
-    m->scales_bytes = c->blob_bytes[SCALES];
-    m->params = c->blob_bytes[PARAMS] ? blobs[PARAMS] : NULL;
-    m->params_bytes = c->blob_bytes[PARAMS];
+    m->codes_bytes = h->blob_bytes[CODES];
+    m->extended = blobs[EXTENDED];
+    m->extended_bytes = h->blob_bytes[EXTENDED];
+    m->scales = blobs[SCALES];
+    m->scales_bytes = h->blob_bytes[SCALES];
+    m->params = blobs[PARAMS];
+    m->params_bytes = h->blob_bytes[PARAMS];
+    ec_winding *w = &m->winding;
+    w->dim = h->dim;
+    w->points = h->points;
+    memcpy(w->generator, h->generator, sizeof w->generator);
+    memcpy(w->shift, h->shift, sizeof w->shift);
+    w->levels = h->levels;
+    w->offset = h->offset;
+    w->centre = h->centre;
+    w->classes = h->classes;
+    w->group = h->group;
+    w->radix_packed = h->radix_packed;
+    w->table = blobs[TABLE];
+    ec_crvq *q = &m->crvq;
+    q->dim = h->dim;
+    q->code_bits = h->code_bits;
+    q->critical_groups = h->critical_groups;
+    q->stages = h->stages;
+    memcpy(q->shifts, h->shifts, sizeof q->shifts);
+    q->wide = h->wide;
+    q->codebooks = blobs[TABLE];
 }
 
-static ec_status run(const case_header *c, const ec_tensor *t, const uint8_t *x, float *out, ec_isa isa) {
+static void fill_tensor(const case_header *c, uint8_t *const *blobs, ec_tensor *t) {
+    memset(t, 0, sizeof *t);
+    t->n_dims = c->n_dims;
+    memcpy(t->shape, c->shape, sizeof t->shape);
+    t->permutation = blobs[PERMUTATION];
+    t->permutation_bytes = c->blob_bytes[PERMUTATION];
+    t->n_critical = c->n_critical;
+    fill_matrix(&c->matrices[0], blobs + N_CASE_BLOBS, &t->critical);
+    fill_matrix(&c->matrices[1], blobs + N_CASE_BLOBS + N_MATRIX_BLOBS, &t->rest);
+}
+
+/* Some rows of a product, for a thread of their own. */
+typedef struct share {
+    const ec_tensor *tensor;
+    uint64_t first, count;
+    const float *x;
+    float *y;
+    ec_isa isa;
+    ec_status status;
+} share;
+
+static void *multiply_share(void *argument) {
+    share *s = argument;
+    s->status = ec_gemv(s->tensor, s->first, s->count, s->x, s->y, s->isa);
+    return NULL;
+}
+
+static ec_status multiply(const case_header *c, const ec_tensor *t, const float *x, float *y, ec_isa isa,
+                          unsigned n_threads) {
+    pthread_t threads[MAX_THREADS];
+    share shares[MAX_THREADS];
+    ec_status status = EC_OK;
+    for (unsigned i = 0; i < n_threads; i++) {
+        uint64_t low = c->count * i / n_threads, high = c->count * (i + 1) / n_threads;
+        share s = {t, c->first + low, high - low, x, y + low, isa, EC_OK};
+        shares[i] = s;
+        if (pthread_create(&threads[i], NULL, multiply_share, &shares[i]) != 0) exit(2);
+    }
+    for (unsigned i = 0; i < n_threads; i++) {
+        if (pthread_join(threads[i], NULL) != 0) exit(2);
+        if (shares[i].status != EC_OK) status = shares[i].status;
+    }
+    return status;
+}
+
+static ec_status run(const case_header *c, const ec_tensor *t, const uint8_t *blob, float *out, ec_isa isa,
+                     unsigned n_threads) {
+    const float *x = (const float *)(const void *)blob;
     switch (c->op) {
         case OP_DECODE: return ec_decode(t, c->first, c->count, out, isa);
         case OP_ROWS: return ec_decode_rows(t, c->first, c->count, out, isa);
-        case OP_GEMV: return ec_gemv(t, c->first, c->count, (const float *)(const void *)x, out, isa);
+        case OP_GEMV:
+            if (n_threads > 1) return multiply(c, t, x, out, isa, n_threads);
+            return ec_gemv(t, c->first, c->count, x, out, isa);
+        case OP_GEMM: return ec_gemm(t, c->first, c->count, x, c->n_tokens, out, isa);
         default: return EC_BAD_ARGUMENT;
     }
 }
 
-/* 0 when the output is the expected one. */
+static void print_difference(unsigned number, const case_header *c, ec_isa isa, const float *out, const uint8_t *blob) {
+    const matrix_header *m = &c->matrices[1];
+    size_t i = 0;
+    uint32_t got, expected;
+    while (memcmp(out + i, blob + 4 * i, 4) == 0) i++;
+    memcpy(&got, out + i, 4);
+    memcpy(&expected, blob + 4 * i, 4);
+    printf("case %u (op %u, codec %u, dim %u, points %u, code_bits %u, stages %u, ", number, c->op, m->codec, m->dim,
+           m->points, m->code_bits, m->stages);
+    printf("first %" PRIu64 ", count %" PRIu64 "), %s: element %zu is %08x, expected %08x\n", c->first, c->count,
+           ec_isa_name(isa), i, (unsigned)got, (unsigned)expected);
+}
+
+/* 0 when the output is the expected one, for every number of threads. */
 static int check(unsigned number, const case_header *c, uint8_t *const *blobs, ec_isa isa) {
     ec_tensor tensor;
     fill_tensor(c, blobs, &tensor);
     size_t size = (size_t)c->blob_bytes[EXPECTED];
     float *out = (float *)(void *)guarded(size);
-    memset(out, 0xA5, size);
     ec_status status = ec_tensor_check(&tensor);
-    if (status == EC_OK) status = run(c, &tensor, blobs[X], out, isa);
-    int differs = status != EC_OK || memcmp(out, blobs[EXPECTED], size) != 0;
-    if (status != EC_OK) {
-        printf("case %u, %s: %s\n", number, ec_isa_name(isa), ec_status_text(status));
-    } else if (differs) {
-        size_t i = 0;
-        uint32_t got, expected;
-        while (memcmp(out + i, blobs[EXPECTED] + 4 * i, 4) == 0) i++;
-        memcpy(&got, out + i, 4);
-        memcpy(&expected, blobs[EXPECTED] + 4 * i, 4);
-        printf("case %u (op %u, dim %u, points %u, first %" PRIu64 ", count %" PRIu64 "), %s: element %zu is %08x, expected %08x\n",
-               number, c->op, c->dim, c->points, c->first, c->count, ec_isa_name(isa), i, (unsigned)got, (unsigned)expected);
+    int differs = 0;
+    for (unsigned threads = 1; status == EC_OK && !differs && threads <= c->threads; threads *= 2) {
+        memset(out, 0xA5, size);
+        status = run(c, &tensor, blobs[X], out, isa, threads);
+        differs = status == EC_OK && size != 0 && memcmp(out, blobs[EXPECTED], size) != 0;
     }
+    if (status != EC_OK) printf("case %u, %s: %s\n", number, ec_isa_name(isa), ec_status_text(status));
+    if (differs) print_difference(number, c, isa, out, blobs[EXPECTED]);
     release((uint8_t *)out, size);
-    return differs;
+    return status != EC_OK || differs;
 }
 
 int main(int argc, char **argv) {
@@ -123,13 +203,16 @@ int main(int argc, char **argv) {
     while (fread(&c, sizeof c, 1, file) == 1) {
         uint8_t *blobs[N_BLOBS];
         for (int i = 0; i < N_BLOBS; i++) {
-            blobs[i] = guarded((size_t)c.blob_bytes[i]);
-            read_exactly(file, blobs[i], (size_t)c.blob_bytes[i]);
+            size_t size = blob_bytes(&c, i);
+            blobs[i] = size != 0 ? guarded(size) : NULL;
+            read_exactly(file, blobs[i], size);
         }
         for (int isa = 0; isa < EC_ISA_COUNT; isa++) {
             if (available >> isa & 1) failures[isa] += (unsigned)check(n_cases, &c, blobs, (ec_isa)isa);
         }
-        for (int i = 0; i < N_BLOBS; i++) release(blobs[i], (size_t)c.blob_bytes[i]);
+        for (int i = 0; i < N_BLOBS; i++) {
+            if (blobs[i] != NULL) release(blobs[i], blob_bytes(&c, i));
+        }
         n_cases++;
     }
     fclose(file);

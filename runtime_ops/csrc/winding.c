@@ -2,8 +2,6 @@
 #include "matrix.h"
 #include "tensor.h"
 
-#define TILE_WEIGHTS (EC_TILE_INDICES * EC_MAX_DIM)
-
 /* 2^(-i/16) in float32; a group's factor is step[j % 16] / 2^(j / 16) with j = 255 - its byte. */
 static const float step[16] = {
     0x1p+0f,        0x1.ea4afap-1f, 0x1.d5818ep-1f, 0x1.c199bep-1f, 0x1.ae89fap-1f, 0x1.9c4918p-1f,
@@ -90,7 +88,7 @@ void ec_winding_decode(ec_decoder *decoder, uint64_t first, uint64_t count, floa
     const ec_winding *w = &m->winding;
     ec_winding_plan *plan = &decoder->winding;
     uint32_t indices[EC_TILE_INDICES];
-    float tile[TILE_WEIGHTS];
+    float tile[EC_TILE_WEIGHTS];
     while (count > 0) {
         /* A step ends at the next group (which has another scale) or with the tile. */
         uint64_t index = first / w->dim;

@@ -15,6 +15,8 @@ CRVQ_DIMS = (1, 2, 4, 8, 16)
 MAX_STAGES = 8
 MAX_CODE_BITS = 8
 MAX_SHIFT = 7
+TABLE_DIM, TABLE_CODE_BITS = 8, 8  # of matrices whose products go by lookup tables, and
+TABLE_ROWS = 512  # least rows of such a matrix; chosen by benchmarks/crvq_decode.py
 MIN_ROW_SCALE = 2.0**-14  # smallest float16 that is not subnormal
 
 
@@ -77,6 +79,11 @@ class CrvqFormat:
     def groups(self, columns: int) -> int:
         """Groups in a row."""
         return -(-columns // self.dim)
+
+    def uses_table(self, rows: int) -> bool:
+        """Whether the product of a matrix of so many rows with a vector goes by lookup tables."""
+        table = (self.dim, self.code_bits) == (TABLE_DIM, TABLE_CODE_BITS)
+        return table and rows >= TABLE_ROWS
 
     def plane_row_bytes(self, stage: int, columns: int) -> int:
         """Bytes of a row of a stage's codes; every row starts at a whole byte."""

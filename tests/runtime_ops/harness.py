@@ -76,6 +76,6 @@ def command(program: str, target: str, folder: Path) -> list[str]:
     path = folder / f"{program}-{target}"
     sources = [str(p) for p in sorted(CSRC.glob("*.c")) if not p.name.endswith("_main.c")]
     sources.append(str(CSRC / f"{program}_main.c"))
-    build = [chosen.compiler, *FLAGS, *chosen.flags, *sources, "-o", str(path)]
+    build = [chosen.compiler, *FLAGS, *chosen.flags, *sources, "-pthread", "-o", str(path)]
     subprocess.run(build, check=True)
     return [*emulator, str(path)]

@@ -10,26 +10,40 @@ import numpy as np
 import pytest
 
 from runtime_ops import kernels, native, reference
-from tests.runtime_ops import harness, vectors
+from tests.runtime_ops import case_file, crvq_vectors, harness, vectors
 
 
 @pytest.fixture(scope="session")
-def vector_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cases() -> list[vectors.Case]:
+    """Every case: windings, codebooks, and reordered columns."""
+    families = [
+        vectors.winding_cases(),
+        crvq_vectors.crvq_cases(),
+        crvq_vectors.table_cases(),
+        crvq_vectors.columns_cases(),
+    ]
+    return [case for family in families for case in family]
+
+
+@pytest.fixture(scope="session")
+def vector_file(cases: list[vectors.Case], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All cases in one file."""
     path = tmp_path_factory.mktemp("vectors") / "cases.bin"
-    path.write_bytes(b"".join(map(vectors.packed, vectors.cases())))
+    path.write_bytes(b"".join(map(case_file.packed, cases)))
     return path
 
 
 @pytest.mark.parametrize("target", harness.TARGETS)
-def test_kernels_return_the_reference_bytes(target: str, vector_file: Path, tmp_path: Path) -> None:
+def test_kernels_return_the_reference_bytes(
+    target: str, cases: list[vectors.Case], vector_file: Path, tmp_path: Path
+) -> None:
     """One program, many builds; the expected instruction sets must have run every case."""
     command = [*harness.command("vectors", target, tmp_path), str(vector_file)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
     results = dict(re.findall(r"^(\w+): (\d+ cases, \d+ differ)$", run.stdout, flags=re.M))
-    n_cases = sum(1 for _ in vectors.cases())
-    assert results == dict.fromkeys(harness.expected_sets(target), f"{n_cases} cases, 0 differ")
+    expected = f"{len(cases)} cases, 0 differ"
+    assert results == dict.fromkeys(harness.expected_sets(target), expected)
 
 
 def test_every_kernel_is_run_by_some_target() -> None:
@@ -53,17 +67,21 @@ def test_this_machine_has_the_sets_that_ci_requires() -> None:
 
 
 @pytest.mark.parametrize("isa", native.instruction_sets())
-def test_bindings_return_the_reference_bytes(isa: str) -> None:
+def test_bindings_return_the_reference_bytes(isa: str, cases: list[vectors.Case]) -> None:
     """The same through cffi, on every seventh case."""
-    for number, case in enumerate(vectors.cases()):
+    for number, case in enumerate(cases):
         if number % 7:
             continue
         if case.op == vectors.DECODE:
             got = native.decode_range(case.tensor, case.first, case.count, isa)
         elif case.op == vectors.ROWS:
             got = native.decode_rows(case.tensor, case.first, case.count, isa)
+        elif case.op == vectors.GEMV:
+            y = native.gemv(case.tensor, case.x, isa, case.threads)
+            got = y[case.first : case.first + case.count]
         else:
-            got = native.gemv(case.tensor, case.x, isa)
+            y = native.gemm(case.tensor, case.x, isa, threads=2)
+            got = y[:, case.first : case.first + case.count]
         assert got.tobytes() == case.expected.tobytes(), (number, case.tensor.format)
 
 

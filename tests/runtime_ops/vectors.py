@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -10,9 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime_ops import reference
-from runtime_ops.formats import EncodedTensor, RawFormat, WindingFormat
+from runtime_ops.formats import (
+    ColumnsFormat,
+    CrvqFormat,
+    EncodedTensor,
+    Format,
+    PlainFormat,
+    RawFormat,
+    WindingFormat,
+)
+from runtime_ops.formats.columns import CRITICAL_PREFIX
 
-DECODE, ROWS, GEMV = 0, 1, 2
+DECODE, ROWS, GEMV, GEMM = 0, 1, 2, 3
 SEED = 20261122
 
 
@@ -26,6 +34,7 @@ class Case:
     count: int
     x: NDArray[np.float32]
     expected: NDArray[np.float32]
+    threads: int = 1  # numbers of threads to try: 1, 2, 4 up to this one
 
 
 PAPER = WindingFormat(
@@ -74,23 +83,42 @@ def formats() -> list[WindingFormat]:
     ]
 
 
-def random_tensor(
-    fmt: WindingFormat, shape: tuple[int, ...], rng: np.random.Generator
-) -> EncodedTensor:
+def random_tensor(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> EncodedTensor:
     """A tensor of that shape whose codes are random bytes; some indices exceed the radix."""
+    if not isinstance(fmt, ColumnsFormat):
+        return EncodedTensor(fmt, shape, random_parts(fmt, shape, rng))
+    critical_shape, rest_shape = fmt.part_shapes(shape)
+    parts: dict[str, NDArray[np.generic]] = {}
+    if fmt.critical is not None:
+        critical = random_parts(fmt.critical, critical_shape, rng)
+        parts = {CRITICAL_PREFIX + name: part for name, part in critical.items()}
+    return EncodedTensor(fmt, shape, parts | random_parts(fmt.rest, rest_shape, rng))
+
+
+def random_parts(
+    fmt: PlainFormat, shape: tuple[int, ...], rng: np.random.Generator
+) -> dict[str, NDArray[np.generic]]:
+    """Parts of a matrix."""
     parts: dict[str, NDArray[np.generic]] = {}
     for spec in fmt.part_specs(shape):
-        if spec.name == "params":
+        if spec.name == "raw":
+            parts["raw"] = rng.normal(0, 1, spec.size).astype(spec.dtype)
+        elif isinstance(fmt, CrvqFormat) and spec.name == "scales":
+            parts["scales"] = np.exp2(rng.uniform(-14, 15.9, spec.size)).astype("<f2")
+            parts["scales"][rng.random(spec.size) < 0.1] = 0
+        elif isinstance(fmt, WindingFormat) and spec.name == "params":
             parts["params"] = np.concatenate(
                 [rng.normal(0, 0.1, fmt.dim), np.abs(rng.normal(0, 0.01, fmt.classes))]
             ).astype(np.float32)
+        elif spec.name == "params":
+            parts["params"] = np.exp2(rng.uniform(-20, 1, 1)).astype(np.float32)
         else:
             parts[spec.name] = rng.integers(0, 256, spec.size, np.uint8)
-    return EncodedTensor(fmt, shape, parts)
+    return parts
 
 
-def cases() -> Iterator[Case]:
-    """Every format at shapes around the kernels' steps, decoded and multiplied."""
+def winding_cases() -> Iterator[Case]:
+    """Every winding at shapes around the kernels' steps, decoded and multiplied; raw tensors."""
     rng = np.random.default_rng(SEED)
     for fmt in formats():
         for columns in (1, 2, 3, 7, 8, 31, 32, 33, 127, 129, 511, 512, 513, 1031):
@@ -120,41 +148,21 @@ def tensor_cases(tensor: EncodedTensor, rng: np.random.Generator) -> Iterator[Ca
     yield Case(DECODE, tensor, first, count, nothing, flat[first : first + count])
     row = int(rng.integers(0, rows))
     yield Case(ROWS, tensor, row, rows - row, nothing, weights[row:].reshape(-1))
-    x = rng.normal(0, 1, columns).astype(np.float32)
-    x[:: max(1, columns // 3)] *= np.float32(1e-41)  # subnormal
-    yield Case(GEMV, tensor, 0, rows, x, reference.gemv_f32(weights, x))
+    x = activations((columns,), rng)
+    yield Case(GEMV, tensor, 0, rows, x, reference.gemv(tensor, x))
 
 
-def packed(case: Case) -> bytes:
-    """The case as runtime_ops/csrc/vectors_main.c reads it."""
-    tensor = case.tensor
-    fmt = tensor.format
-    if isinstance(fmt, WindingFormat):
-        codec = 2
-        pad = (0,) * (4 - fmt.dim)
-        fields = [
-            fmt.dim,
-            fmt.points,
-            *fmt.generator,
-            *pad,
-            *fmt.shift,
-            *pad,
-            fmt.levels,
-            fmt.offset,
-        ]
-        fields += [int(fmt.centre), fmt.classes, fmt.group, int(fmt.packing == "radix")]
-        table = np.array(fmt.table or (), "<i2").tobytes()
-        codes = tensor.parts["codes"].tobytes()
-    else:
-        codec = 1 if fmt.dtype == "f16" else 0
-        fields = [0] * 16
-        table, codes = b"", tensor.parts["raw"].tobytes()
-    scales = tensor.parts["scales"].tobytes() if "scales" in tensor.parts else b""
-    params = tensor.parts["params"].tobytes() if "params" in tensor.parts else b""
-    blobs = [codes, scales, params, table, case.x.tobytes(), case.expected.tobytes()]
-    shape = [*tensor.shape, *[0] * (8 - len(tensor.shape))]
-    header = struct.pack(
-        "<4I8Q2Q", case.op, codec, len(tensor.shape), 0, *shape, case.first, case.count
-    )
-    header += struct.pack("<16I", *fields) + struct.pack("<6Q", *map(len, blobs))
-    return header + b"".join(blobs)
+def gemm_case(tensor: EncodedTensor, n_tokens: int, rng: np.random.Generator) -> Case:
+    """The last rows of the tensor with several tokens."""
+    rows, columns = tensor.shape
+    row = rows // 3
+    x = activations((n_tokens, columns), rng)
+    expected = np.ascontiguousarray(reference.gemm(tensor, x)[:, row:])
+    return Case(GEMM, tensor, row, rows - row, x, expected)
+
+
+def activations(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Random inputs, some of them subnormal."""
+    x = rng.normal(0, 1, shape).astype(np.float32)
+    x[..., :: max(1, shape[-1] // 3)] *= np.float32(1e-41)
+    return x

@@ -1,0 +1,91 @@
+/* Decoding of a crvq matrix: unpack the codes of a tile of groups, hand them to the kernel, go on. */
+#include "matrix.h"
+#include "tensor.h"
+
+#define TILE_GROUPS 128
+
+void ec_crvq_start(const ec_matrix *m, ec_crvq_plan *plan) {
+    const ec_crvq *c = &m->crvq;
+    size_t codebook_bytes = (size_t)(c->dim << c->code_bits) * (c->wide ? 2 : 1);
+    memset(plan, 0, sizeof *plan);
+    plan->dim = c->dim;
+    plan->code_bits = c->code_bits;
+    plan->stages = c->stages;
+    plan->wide = c->wide;
+    plan->critical_groups = c->critical_groups;
+    plan->groups = ec_crvq_groups(c, m->columns);
+    plan->row_bytes = (plan->groups * c->code_bits + 7) / 8;
+    plan->critical_row_bytes = ((uint64_t)c->critical_groups * c->code_bits + 7) / 8;
+    for (uint32_t k = 0; k < c->stages; k++) {
+        plan->shifts[k] = c->shifts[k];
+        plan->codebooks[k] = c->codebooks + k * codebook_bytes;
+    }
+}
+
+float ec_crvq_row_scale(const ec_matrix *m, uint64_t row) {
+    return ec_half_to_float(ec_load_u16(m->scales + 2 * row)) * ec_load_f32(m->params);
+}
+
+/* A row of the codes of a stage. */
+static const uint8_t *code_row(const ec_matrix *m, const ec_crvq_plan *plan, uint32_t stage, uint64_t row) {
+    if (stage == 0) return m->codes + row * plan->row_bytes;
+    return m->extended + ((stage - 1) * m->rows + row) * plan->critical_row_bytes;
+}
+
+/* Codes first .. first + n - 1 of a row, low bits first, each to a byte. */
+static void unpack_codes(const uint8_t *row, uint32_t code_bits, uint64_t first, size_t n, uint8_t *out) {
+    uint32_t mask = (UINT32_C(1) << code_bits) - 1;
+    uint64_t bit = first * code_bits;
+    for (size_t i = 0; i < n; i++, bit += code_bits) {
+        const uint8_t *byte = row + (bit >> 3);
+        uint32_t offset = (uint32_t)(bit & 7), word = byte[0];
+        if (offset + code_bits > 8) word |= (uint32_t)byte[1] << 8;
+        out[i] = (uint8_t)(word >> offset & mask);
+    }
+}
+
+/* Groups first .. first + n - 1 of a row, n <= TILE_GROUPS, all critical or none. */
+static void decode_groups(const ec_decoder *decoder, uint64_t row, uint64_t first, size_t n, float *out) {
+    const ec_crvq_plan *plan = &decoder->crvq;
+    uint8_t unpacked[EC_MAX_STAGES][TILE_GROUPS];
+    const uint8_t *codes[EC_MAX_STAGES];
+    uint32_t n_stages = first < plan->critical_groups ? plan->stages : 1;
+    for (uint32_t k = 0; k < n_stages; k++) {
+        const uint8_t *packed = code_row(decoder->matrix, plan, k, row);
+        codes[k] = packed + first;
+        if (plan->code_bits == 8) continue;
+        unpack_codes(packed, plan->code_bits, first, n, unpacked[k]);
+        codes[k] = unpacked[k];
+    }
+    decoder->kernels.decode_f32_cb(plan, codes, n_stages, n, ec_crvq_row_scale(decoder->matrix, row), out);
+}
+
+void ec_crvq_decode(const ec_decoder *decoder, uint64_t first, uint64_t count, float *out) {
+    const ec_crvq_plan *plan = &decoder->crvq;
+    uint64_t columns = decoder->matrix->columns, row = first / columns, column = first % columns;
+    uint64_t most = EC_TILE_WEIGHTS / plan->dim < TILE_GROUPS ? EC_TILE_WEIGHTS / plan->dim : TILE_GROUPS;
+    float tile[EC_TILE_WEIGHTS];
+    while (count > 0) {
+        /* A step ends with the row, where the critical groups end, or with the tile. */
+        uint64_t group = column / plan->dim, lead = column % plan->dim;
+        uint64_t end = group < plan->critical_groups ? plan->critical_groups : plan->groups;
+        uint64_t n = end - group < most ? end - group : most;
+        uint64_t weights = n * plan->dim - lead;
+        if (columns - column < weights) weights = columns - column;
+        if (count < weights) weights = count;
+        n = (lead + weights + plan->dim - 1) / plan->dim;
+        if (lead == 0 && n * plan->dim == weights) {
+            decode_groups(decoder, row, group, (size_t)n, out);
+        } else {
+            decode_groups(decoder, row, group, (size_t)n, tile);
+            memcpy(out, tile + lead, (size_t)weights * sizeof *out);
+        }
+        out += weights;
+        count -= weights;
+        column += weights;
+        if (column == columns) {
+            column = 0;
+            row++;
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 from exporters.gguf.contents import TensorEntry
 from exporters.gguf.reader import Container, open_container
+from exporters.gguf.sizes import table_bytes, tensor_bytes
 from exporters.gguf.spec import ContainerError
 from exporters.gguf.writer import ContainerSummary, write_container
 
@@ -11,5 +12,7 @@ __all__ = [
     "ContainerSummary",
     "TensorEntry",
     "open_container",
+    "table_bytes",
+    "tensor_bytes",
     "write_container",
 ]

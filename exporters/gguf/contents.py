@@ -1,4 +1,4 @@
-"""Makes formats and tensors of a parsed file, and checks that it says exactly what it must.
+"""Makes the tensors of a parsed file, and checks that it says exactly what it must.
 
 The order of checks: format version, keys and their kinds, formats, tensors, end of the file.
 """
@@ -9,14 +9,11 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from mmap import mmap
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from exporters.gguf.codecs import CODECS
-from exporters.gguf.parse import Entry, GGUFStructure, check_zeros
+from exporters.gguf.format_reader import check_format_keys, check_kind
+from exporters.gguf.parse import Entry
+from exporters.gguf.payloads import Payloads
 from exporters.gguf.spec import (
     ALIGNMENT,
     ARCHITECTURE,
@@ -24,32 +21,22 @@ from exporters.gguf.spec import (
     DIMS_KIND,
     FILE_KEYS,
     FORMAT_VERSION,
-    MAX_FORMATS,
-    MAX_TABLE_ENTRIES,
     MAX_TENSORS,
     MODEL_PREFIX,
-    PAYLOAD_TYPES,
-    STRING,
     U32,
     ContainerError,
-    Kind,
-    align,
     check_name,
     payload_name,
-    table_name,
 )
-from runtime_ops.formats import (
-    EncodedTensor,
-    Format,
-    FormatError,
-    PartSpec,
-    checked_weights,
-)
+from runtime_ops.formats import EncodedTensor, Format, FormatError, checked_weights
 
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """What the file says about a tensor; `n_bytes` is the size of its parts without padding."""
+    """What the file says about a tensor.
+
+    `n_bytes` is the size of its parts, without padding and without tables, which formats share.
+    """
 
     name: str
     format: Format
@@ -64,120 +51,27 @@ class TensorEntry:
         return math.prod(self.shape)
 
 
-class Payloads:
-    """The GGUF tensors of a file, taken in the order in which they must come."""
-
-    def __init__(self, data: bytes | mmap, structure: GGUFStructure) -> None:
-        self._data = data
-        self._infos = structure.infos
-        self._start = structure.data_offset
-        self._taken = 0
-        self.end = 0  # of the last one taken, rounded up, from the start of the data
-
-    def take(self, name: str, spec: PartSpec) -> NDArray[np.generic]:
-        """The next payload, which must have that name, and dtype and size of `spec`; not copied."""
-        what = f"GGUF tensor {name!r}"
-        if self._taken == len(self._infos):
-            raise ContainerError(f"{what}: missing, the file has {self._taken} GGUF tensors")
-        info = self._infos[self._taken]
-        self._taken += 1
-        found = (info.name, info.type, info.size, info.offset)
-        expected = (name, int(PAYLOAD_TYPES[spec.dtype]), spec.size, self.end)
-        for field, a, b in zip(("name", "type", "size", "offset"), found, expected, strict=True):
-            if a != b:
-                raise ContainerError(f"{what}: {field} is {a!r}, expected {b!r}")
-        start = self._start + self.end
-        n_bytes = spec.size * spec.dtype.itemsize
-        if n_bytes > len(self._data) - start:
-            raise ContainerError(
-                f"{what}: {n_bytes} bytes at byte {start}, expected to end by {len(self._data)}"
-            )
-        self.end += align(n_bytes)
-        check_zeros(self._data, start + n_bytes, self._start + self.end, what)
-        return np.frombuffer(self._data, spec.dtype, spec.size, start)
-
-    def check_end(self) -> None:
-        """ContainerError unless every payload was taken and the file ends behind the last one."""
-        if self._taken != len(self._infos):
-            raise ContainerError(f"{len(self._infos)} GGUF tensors, expected {self._taken}")
-        if self._start + self.end != len(self._data):
-            size = len(self._data)
-            raise ContainerError(f"file: {size} bytes, expected {self._start + self.end}")
-
-
 def check_keys(entries: Mapping[str, Entry]) -> None:
     """ContainerError unless the file has every key it must have, of its kind, and no other."""
     version = entries.get("edgecomp.format_version")
     if version is not None and version.kind == U32 and version.value != FORMAT_VERSION:
         raise ContainerError(f"format version: {version.value}, expected {FORMAT_VERSION}")
     for key, kind in FILE_KEYS.items():
-        _check_kind(entries, key, kind)
+        check_kind(entries, key, kind)
     if entries["general.architecture"].value != ARCHITECTURE:
         value = entries["general.architecture"].value
         raise ContainerError(f"general.architecture: {value!r}, expected {ARCHITECTURE!r}")
     if "general.alignment" in entries:
-        _check_kind(entries, "general.alignment", U32)
+        check_kind(entries, "general.alignment", U32)
         if entries["general.alignment"].value != ALIGNMENT:
             value = entries["general.alignment"].value
             raise ContainerError(f"general.alignment: {value}, expected {ALIGNMENT}")
     if DIMS_KEY in entries:
-        _check_kind(entries, DIMS_KEY, DIMS_KIND)
-    ours = {*FILE_KEYS, DIMS_KEY, *_check_format_keys(entries)}
+        check_kind(entries, DIMS_KEY, DIMS_KIND)
+    ours = {*FILE_KEYS, DIMS_KEY, *check_format_keys(entries)}
     for key in entries:
         if key.startswith("edgecomp.") and not key.startswith(MODEL_PREFIX) and key not in ours:
             raise ContainerError(f"key {key}: not known in format version {FORMAT_VERSION}")
-
-
-def _check_kind(entries: Mapping[str, Entry], key: str, kind: Kind) -> None:
-    if key not in entries:
-        raise ContainerError(f"key {key}: missing")
-    if entries[key].kind != kind:
-        found, expected = (_kind_text(k) for k in (entries[key].kind, kind))
-        raise ContainerError(f"key {key}: type {found}, expected {expected}")
-
-
-def _kind_text(kind: Kind) -> str:
-    outer, element = kind
-    return outer.name.lower() if element is None else f"array of {element.name.lower()}"
-
-
-def _check_format_keys(entries: Mapping[str, Entry]) -> Iterator[str]:
-    """The keys that the formats have, each checked."""
-    count = entries["edgecomp.format.count"].value
-    if not isinstance(count, int) or not 1 <= count <= MAX_FORMATS:
-        raise ContainerError(f"edgecomp.format.count: {count}, expected 1..{MAX_FORMATS}")
-    for i in range(count):
-        prefix = f"edgecomp.format.{i}."
-        _check_kind(entries, f"{prefix}codec", STRING)
-        codec = str(entries[f"{prefix}codec"].value)
-        if codec not in CODECS:
-            known = [*CODECS]
-            raise ContainerError(f"format {i}: unknown codec {codec!r}, expected one of {known}")
-        yield f"{prefix}codec"
-        for key, kind in CODECS[codec].keys.items():
-            _check_kind(entries, prefix + key, kind)
-            yield prefix + key
-
-
-def read_formats(metadata: Mapping[str, Any], payloads: Payloads) -> tuple[Format, ...]:
-    """The formats of the file, tables included; the keys were checked."""
-    described = []
-    for i in range(metadata["edgecomp.format.count"]):
-        prefix = f"edgecomp.format.{i}."
-        codec = CODECS[metadata[f"{prefix}codec"]]
-        fields = {key: metadata[prefix + key] for key in codec.keys}
-        described.append((codec, fields, codec.table_spec(fields)))
-    n_entries = sum(spec.size for _, _, spec in described if spec is not None)
-    if n_entries > MAX_TABLE_ENTRIES:
-        raise ContainerError(f"tables: {n_entries} entries, expected at most {MAX_TABLE_ENTRIES}")
-    formats = []
-    for i, (codec, fields, spec) in enumerate(described):
-        table = None if spec is None else payloads.take(table_name(i), spec)
-        try:
-            formats.append(codec.make(fields, table))
-        except FormatError as error:
-            raise ContainerError(f"format {i}: {error}") from error
-    return tuple(formats)
 
 
 def read_tensors(

@@ -15,6 +15,7 @@ import numpy as np
 
 from exporters.bundle import MetadataValue, ModelBundle
 from exporters.gguf.codecs import CODECS
+from exporters.gguf.format_list import FormatList
 from exporters.gguf.spec import (
     ARCHITECTURE,
     DIMS_KEY,
@@ -32,7 +33,6 @@ from exporters.gguf.spec import (
     Kind,
     array_of,
 )
-from runtime_ops.formats import Format
 
 # Whole numbers take the first type whose range holds them.
 SCALAR_RANGES = (
@@ -75,12 +75,12 @@ def bundle_pairs(bundle: ModelBundle, writer: str) -> list[Pair]:
     return pairs
 
 
-def format_pairs(formats: Sequence[Format]) -> list[Pair]:
+def format_pairs(listed: FormatList) -> list[Pair]:
     """The pairs that describe the formats."""
-    pairs = [_pair("edgecomp.format.count", len(formats))]
-    for i, fmt in enumerate(formats):
+    pairs = [_pair("edgecomp.format.count", len(listed.formats))]
+    for i, fmt in enumerate(listed.formats):
         prefix, codec = f"edgecomp.format.{i}.", CODECS[fmt.codec]
-        values = codec.fields(fmt)
+        values = listed.fields(i)
         pairs.append(Pair(f"{prefix}codec", STRING, fmt.codec))
         pairs += [Pair(prefix + key, kind, values[key]) for key, kind in codec.keys.items()]
     return pairs

@@ -15,9 +15,11 @@ from types import TracebackType
 from typing import Self
 
 from exporters.bundle import MetadataValue
-from exporters.gguf.contents import Payloads, TensorEntry, check_keys, read_formats, read_tensors
+from exporters.gguf.contents import TensorEntry, check_keys, read_tensors
 from exporters.gguf.digest import digest
+from exporters.gguf.format_reader import read_formats
 from exporters.gguf.parse import parse
+from exporters.gguf.payloads import Payloads
 from exporters.gguf.spec import MODEL_PREFIX, TOKENIZER_PREFIX, ContainerError
 from runtime_ops.formats import EncodedTensor
 

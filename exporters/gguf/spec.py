@@ -18,12 +18,12 @@ TOKENIZER_PREFIX = "tokenizer."
 ALIGNMENT = 32
 HEADER_BYTES = 24
 MAX_HEADER_BYTES = 1 << 26  # all that comes before the tensor data
-MAX_KEYS = 8192
+MAX_KEYS = 32768
 MAX_KEY_BYTES = 255
 MAX_STRING_BYTES = 1 << 24
 MAX_ARRAY = 1 << 20
-MAX_FORMATS = 256
-MAX_TABLE_ENTRIES = 1 << 20  # of all formats together
+MAX_FORMATS = 2048
+MAX_TABLE_BYTES = 1 << 26  # counted again for every format that refers to a table
 MAX_TENSORS = 32768
 MAX_NAME_BYTES = 255
 MAX_PAYLOAD_NAME_BYTES = 63  # llama.cpp's limit for a tensor's name
@@ -75,12 +75,14 @@ NUMBER_DTYPES: dict[GGUFType, np.dtype[np.generic]] = {
     GGUFType.F64: np.dtype("<f8"),
 }
 
-# How the arrays of a part or a table lie in the file; bytes are I8, GGUF has no unsigned tensors.
+# How the arrays of a part or a table lie in the file; GGUF has no unsigned tensors.
 PAYLOAD_TYPES: dict[np.dtype[np.generic], TensorType] = {
     np.dtype("u1"): TensorType.I8,
+    np.dtype("i1"): TensorType.I8,
+    np.dtype("<u2"): TensorType.I16,
+    np.dtype("<i2"): TensorType.I16,
     np.dtype("<f4"): TensorType.F32,
     np.dtype("<f2"): TensorType.F16,
-    np.dtype("<i2"): TensorType.I16,
 }
 
 # Kind of a value: its type, and for arrays the type of the elements.
@@ -125,9 +127,9 @@ def payload_name(name: str, index: int, part: str) -> str:
     return full if len(full.encode()) <= MAX_PAYLOAD_NAME_BYTES else f"#{index}.{part}"
 
 
-def table_name(index: int) -> str:
-    """Name of the GGUF tensor that holds the table of format `index`."""
-    return f"format.{index}.table"
+def table_name(number: int) -> str:
+    """Name of the GGUF tensor that holds a table; numbers start at 1."""
+    return f"table.{number}"
 
 
 def check_name(name: str) -> None:

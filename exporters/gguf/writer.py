@@ -24,10 +24,11 @@ from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter
 from numpy.typing import NDArray
 
 from exporters.bundle import ModelBundle, TensorSource
-from exporters.gguf.codecs import format_table
 from exporters.gguf.digest import digest
+from exporters.gguf.format_list import FormatList
 from exporters.gguf.keys import Pair, bundle_pairs, format_pairs, ordered, tensor_pairs
 from exporters.gguf.reader import open_container
+from exporters.gguf.sizes import payload_bytes, tensor_bytes
 from exporters.gguf.spec import (
     ARCHITECTURE,
     MAX_FORMATS,
@@ -86,19 +87,19 @@ def write_container(
     sources = _sorted_sources(bundle)
     with _replacing(path) as temporary:
         tensors = [_describe(source) for source in sources]
-        formats = list(dict.fromkeys(tensor.format for tensor in tensors))
-        if len(formats) > MAX_FORMATS:
-            raise ContainerError(f"{len(formats)} formats, expected at most {MAX_FORMATS}")
-        payloads = _payloads(formats, tensors)
-        pairs += format_pairs(formats) + _tensor_pairs(formats, tensors)
+        listed = FormatList(tensor.format for tensor in tensors)
+        if len(listed.formats) > MAX_FORMATS:
+            raise ContainerError(f"{len(listed.formats)} formats, expected at most {MAX_FORMATS}")
+        payloads = _payloads(listed, tensors)
+        pairs += format_pairs(listed) + _tensor_pairs(listed, tensors)
         _write_header(temporary, ordered(pairs), payloads)
         with open(temporary, "r+b") as file:
             file.seek(0, os.SEEK_END)
             _pad(file)
             header_bytes = file.tell()
-            data_bytes = sum(align(spec.size * spec.dtype.itemsize) for spec in payloads)
+            data_bytes = sum(map(payload_bytes, payloads))
             _reserve(file, header_bytes + data_bytes)
-            _write_data(file, formats, tensors, _Counter(progress, data_bytes))
+            _write_data(file, listed, tensors, _Counter(progress, data_bytes))
             file.flush()
             os.fsync(file.fileno())
         open_container(temporary).close()  # what we write, we can read: every limit holds
@@ -180,33 +181,25 @@ def _describe(source: TensorSource) -> _Tensor:
     return _Tensor(source, tensor.format, tensor.shape, tensor.error_bound, digest(tensor))
 
 
-def _tables(formats: list[Format]) -> list[tuple[PartSpec, NDArray[np.generic]]]:
-    """The tables of the formats that have one, in format order, under their names in the file."""
-    tables = [(table_name(i), format_table(fmt)) for i, fmt in enumerate(formats)]
-    return [
-        (PartSpec(name, table.dtype, table.size), table)
-        for name, table in tables
-        if table is not None
-    ]
-
-
-def _payloads(formats: list[Format], tensors: list[_Tensor]) -> list[PartSpec]:
+def _payloads(listed: FormatList, tensors: list[_Tensor]) -> list[PartSpec]:
     """Every payload of the file in its order, under its name there."""
-    tables = [spec for spec, _ in _tables(formats)]
+    tables = [
+        PartSpec(table_name(number), table.array.dtype, table.array.size)
+        for number, table in enumerate(listed.tables, 1)
+    ]
     return tables + [spec for i, tensor in enumerate(tensors) for spec in tensor.payloads(i)]
 
 
-def _tensor_pairs(formats: list[Format], tensors: list[_Tensor]) -> list[Pair]:
-    numbers = {fmt: i for i, fmt in enumerate(formats)}
-    offset = sum(align(table.nbytes) for _, table in _tables(formats))
+def _tensor_pairs(listed: FormatList, tensors: list[_Tensor]) -> list[Pair]:
+    offset = sum(align(len(table.data)) for table in listed.tables)
     offsets = []
-    for i, tensor in enumerate(tensors):
+    for tensor in tensors:
         offsets.append(offset)
-        offset += sum(align(spec.size * spec.dtype.itemsize) for spec in tensor.payloads(i))
+        offset += tensor_bytes(tensor.format, tensor.shape)
     fields: dict[str, Sequence[object]] = {
         "data_offsets": offsets,
         "error_bounds": [tensor.error_bound for tensor in tensors],
-        "formats": [numbers[tensor.format] for tensor in tensors],
+        "formats": [listed.number(tensor.format) for tensor in tensors],
         "n_dims": [len(tensor.shape) for tensor in tensors],
         "names": [tensor.source.name for tensor in tensors],
         "sha256": [tensor.sha256 for tensor in tensors],
@@ -248,10 +241,10 @@ class _Counter:
 
 
 def _write_data(
-    file: BinaryIO, formats: list[Format], tensors: list[_Tensor], counter: _Counter
+    file: BinaryIO, listed: FormatList, tensors: list[_Tensor], counter: _Counter
 ) -> None:
-    for _, table in _tables(formats):
-        counter.add(_write_payload(file, table))
+    for table in listed.tables:
+        counter.add(_write_payload(file, table.array))
     for tensor in tensors:
         _write_tensor(file, tensor, counter)
 

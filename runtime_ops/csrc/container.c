@@ -8,16 +8,13 @@
 #define MAX_INFOS (EC_CONTAINER_MAX_FORMATS + EC_CONTAINER_MAX_PARTS * EC_CONTAINER_MAX_TENSORS)
 #define MAX_TENSOR_NAME_BYTES 255
 
-/* What is known half-way. format_start says where the first key of each format lies (0: not seen),
- * so that time stays linear whatever format each tensor has; it takes 1 KiB of the stack. */
+/* What is known half-way. */
 typedef struct opening {
     ec_container *container;
     ec_tensor_keys keys;
     ec_gguf_value names, digests;
-    uint32_t format_start[EC_CONTAINER_MAX_FORMATS];
-    ec_cursor infos;      /* behind the infos that are checked */
-    uint64_t n_infos;     /* that are checked */
-    uint64_t data_end;    /* end of the payloads that are checked, from data_offset */
+    ec_format_starts starts;
+    ec_payloads payloads;
     uint64_t first_dim;   /* of the next tensor, in keys.dims */
 } opening;
 
@@ -41,33 +38,6 @@ static ec_status check_pairs(const ec_container *c) {
         pairs.current = 0;
     }
     return version;
-}
-
-static ec_status take_formats(opening *o, ec_pairs *pairs) {
-    ec_container *c = o->container;
-    uint32_t seen = 0, i;
-    uint64_t table_entries = 0;
-    ec_status status = ec_pairs_peek(pairs);
-    while (status == EC_OK && (i = ec_format_index(pairs->pair.key)) != EC_NOT_A_FORMAT) {
-        ec_format format;
-        if (o->format_start[i] != 0) return EC_BAD_METADATA;
-        o->format_start[i] = (uint32_t)pairs->start;
-        seen++;
-        status = ec_format_take(pairs, i, &format);
-        if (status != EC_OK) return status;
-        table_entries += format.table.size;
-        status = ec_pairs_peek(pairs);
-    }
-    ec_gguf_value count;
-    if (table_entries > EC_CONTAINER_MAX_TABLE_ENTRIES) return EC_BAD_FORMAT;
-    if (status == EC_OK) status = ec_pairs_take(pairs, "edgecomp.format.", "count", EC_GGUF_U32, &count);
-    if (status != EC_OK) return status;
-    c->n_formats = ec_load_u32(count.bytes.data);
-    if (c->n_formats == 0 || c->n_formats != seen) return EC_BAD_METADATA;
-    for (i = 0; i < seen; i++) {
-        if (o->format_start[i] == 0) return EC_BAD_METADATA;
-    }
-    return EC_OK;
 }
 
 /* Keys after edgecomp.writer: whatever they are, none of them may be ours. */
@@ -99,7 +69,7 @@ static ec_status take_keys(opening *o) {
     ec_status status = ec_pairs_take(&pairs, "general.", "architecture", EC_GGUF_STRING, &value);
     if (status != EC_OK) return status;
     if (!ec_slice_is(value.bytes, "edgecomp")) return EC_BAD_METADATA;
-    status = take_formats(o, &pairs);
+    status = ec_formats_take(&pairs, &o->starts, c);
     if (status == EC_OK) status = ec_pairs_take(&pairs, "edgecomp.", "format_version", EC_GGUF_U32, &value);
     while (status == EC_OK) {
         status = ec_pairs_peek(&pairs);
@@ -138,66 +108,6 @@ static ec_status check_counts(opening *o) {
     return o->keys.dims.count == n_dims ? EC_OK : EC_BAD_METADATA;
 }
 
-static ec_status check_zeros(ec_slice file, uint64_t from, uint64_t to) {
-    if (to > file.size) return EC_TRUNCATED;
-    for (; from < to; from++) {
-        if (file.data[from] != 0) return EC_BAD_TENSOR;
-    }
-    return EC_OK;
-}
-
-/* Where the infos end, and with that where the data starts. */
-static ec_status find_data(opening *o) {
-    ec_container *c = o->container;
-    ec_cursor cursor = ec_pairs_from(c, c->infos_offset, 0).cursor;
-    ec_gguf_info info;
-    o->infos = cursor;
-    for (uint64_t i = 0; i < c->n_infos; i++) {
-        ec_status status = ec_gguf_next_info(&cursor, &info);
-        if (status != EC_OK) return status;
-    }
-    c->data_offset = ec_gguf_align(cursor.at);
-    return check_zeros(c->file, cursor.at, c->data_offset);
-}
-
-/* The next info must be this payload, which must lie right behind the one before it. */
-static ec_status check_payload(opening *o, const char *name, const ec_part *part) {
-    const ec_container *c = o->container;
-    ec_gguf_info info;
-    if (o->n_infos == c->n_infos) return EC_BAD_TENSOR;
-    ec_status status = ec_gguf_next_info(&o->infos, &info);
-    if (status != EC_OK) return status;
-    o->n_infos++;
-    if (!ec_slice_is(info.name, name) || info.type != part->type) return EC_BAD_TENSOR;
-    if (info.size != part->size || info.offset != o->data_end) return EC_BAD_TENSOR;
-    uint64_t start = c->data_offset + o->data_end;
-    if (part->bytes > c->file.size - start) return EC_TRUNCATED;
-    o->data_end += ec_gguf_align(part->bytes);
-    return check_zeros(c->file, start + part->bytes, c->data_offset + o->data_end);
-}
-
-static ec_status take_format_at(const opening *o, uint32_t i, ec_format *format) {
-    ec_pairs pairs = ec_pairs_from(o->container, o->format_start[i], o->container->n_kv);
-    return ec_format_take(&pairs, i, format);
-}
-
-static ec_status check_tables(opening *o) {
-    const ec_container *c = o->container;
-    for (uint32_t i = 0; i < c->n_formats; i++) {
-        ec_format format;
-        char name[EC_PAYLOAD_NAME_BYTES];
-        ec_status status = take_format_at(o, i, &format);
-        if (status != EC_OK) return status;
-        if (format.table.size == 0) continue;
-        format.row->set_table(&format, c->file.data + c->data_offset + o->data_end);
-        ec_table_name(name, i);
-        status = check_payload(o, name, &format.table);
-        if (status == EC_OK) status = format.row->check(&format);
-        if (status != EC_OK) return status;
-    }
-    return EC_OK;
-}
-
 /* 1 to 255 bytes without control characters (they are UTF-8 already), and not a substitute name. */
 static int is_tensor_name(ec_slice name) {
     if (name.size == 0 || name.size > MAX_TENSOR_NAME_BYTES || name.data[0] == '#') return 0;
@@ -232,41 +142,42 @@ static ec_status check_names_and_digests(const opening *o) {
     return EC_OK;
 }
 
-/* Tensor i: its shape, its parts, and what ec_tensor_check says about them. */
+/* Tensor i: its shape, its parts, and what ec_tensor_check says about them. Tables are not checked
+ * again, which would take time for each tensor: that was done once for each format. */
 static ec_status check_tensor(opening *o, uint32_t i, ec_slice tensor_name) {
-    ec_container *c = o->container;
-    ec_format format;
+    const ec_container *c = o->container;
+    ec_layout layout;
     ec_tensor tensor;
-    ec_part parts[EC_CONTAINER_MAX_PARTS];
-    ec_status status = take_format_at(o, ec_load_u32(o->keys.formats.bytes.data + 4 * (size_t)i), &format);
-    if (status == EC_OK) status = ec_tensor_shape(&o->keys, i, o->first_dim, &tensor);
+    ec_tensor_parts list;
+    uint32_t format = ec_load_u32(o->keys.formats.bytes.data + 4 * (size_t)i);
+    ec_status status = ec_tensor_shape(&o->keys, i, o->first_dim, &tensor);
+    if (status == EC_OK) status = ec_layout_find(c, &o->starts, format, &layout);
+    if (status == EC_OK) status = ec_tensor_layout(&tensor, &layout, &list);
     if (status != EC_OK) return status;
     o->first_dim += tensor.n_dims;
     uint64_t offset = ec_load_u64(o->keys.data_offsets.bytes.data + 8 * (size_t)i);
-    if (offset != o->data_end) return EC_BAD_TENSOR;
-    uint32_t n_parts = format.row->list_parts(&format, tensor.n_weights, parts);
-    for (uint32_t k = 0; k < n_parts; k++) {
+    if (offset != o->payloads.end) return EC_BAD_TENSOR;
+    for (uint32_t k = 0; k < list.n; k++) {
         char name[EC_PAYLOAD_NAME_BYTES];
-        ec_payload_name(name, tensor_name, i, parts[k].name);
-        status = check_payload(o, name, &parts[k]);
+        ec_payload_name(name, tensor_name, i, &list, k);
+        status = ec_payloads_take(&o->payloads, name, &list.parts[k]);
         if (status != EC_OK) return status;
     }
-    ec_tensor_fill(&tensor, &format, c->file.data + c->data_offset + offset);
-    return ec_tensor_check(&tensor); /* without the table, which is checked once for all */
+    ec_tensor_place(&tensor, &list, c->file.data + c->data_offset + offset);
+    tensor.permutation = NULL;
+    tensor.critical.winding.table = tensor.rest.winding.table = NULL;
+    return ec_tensor_check(&tensor);
 }
 
 static ec_status check_tensors(opening *o) {
-    const ec_container *c = o->container;
     ec_cursor names = {o->names.bytes, 0};
     ec_slice name;
-    ec_status status = check_tables(o);
-    for (uint32_t i = 0; status == EC_OK && i < c->n_tensors; i++) {
+    ec_status status = ec_formats_check(&o->starts, &o->payloads);
+    for (uint32_t i = 0; status == EC_OK && i < o->container->n_tensors; i++) {
         status = ec_gguf_next_string(&names, EC_GGUF_MAX_STRING_BYTES, &name);
         if (status == EC_OK) status = check_tensor(o, i, name);
     }
-    if (status != EC_OK) return status;
-    if (o->n_infos != c->n_infos || c->data_offset + o->data_end != c->file.size) return EC_BAD_TENSOR;
-    return EC_OK;
+    return status == EC_OK ? ec_payloads_end(&o->payloads) : status;
 }
 
 ec_status ec_container_open(const void *data, size_t size, ec_container *container) {
@@ -287,7 +198,7 @@ ec_status ec_container_open(const void *data, size_t size, ec_container *contain
     if (status == EC_OK) status = take_keys(&o);
     if (status == EC_OK) status = check_counts(&o);
     if (status == EC_OK) status = check_names_and_digests(&o);
-    if (status == EC_OK) status = find_data(&o);
+    if (status == EC_OK) status = ec_payloads_begin(&o.payloads, &c);
     if (status == EC_OK) status = check_tensors(&o);
     if (status == EC_OK) *container = c;
     return status;

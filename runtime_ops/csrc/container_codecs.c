@@ -6,6 +6,8 @@
 #include "kernels.h"
 #include "tensor.h"
 
+#define MAX_PERMUTED (UINT32_C(1) << 16) /* columns that uint16 can name */
+
 typedef struct ec_key {
     const char *name;
     uint32_t kind;
@@ -45,22 +47,21 @@ static ec_status take_raw(ec_pairs *pairs, const char *prefix, ec_format *format
     return half || ec_slice_is(v[DTYPE].bytes, "f32") ? EC_OK : EC_BAD_FORMAT;
 }
 
-static uint32_t list_raw(const ec_format *format, uint64_t n_weights, ec_part parts[]) {
+static uint32_t list_raw(const ec_format *format, uint64_t rows, uint64_t columns, ec_part parts[]) {
     int half = format->codec == EC_CODEC_RAW_F16;
     uint32_t type = half ? EC_GGUF_TENSOR_F16 : EC_GGUF_TENSOR_F32;
-    parts[0] = part(EC_PART_CODES, "raw", type, n_weights, half ? 2 : 4);
+    parts[0] = part(EC_PART_CODES, "raw", type, rows * columns, half ? 2 : 4);
     return 1;
 }
 
 /* ---- winding ---------------------------------------------------------------------------------- */
 
 static ec_status take_winding(ec_pairs *pairs, const char *prefix, ec_format *format) {
-    enum { CENTRE, CLASSES, CODEC, COMPANDED, DIM, GENERATOR, GROUP, LEVELS, OFFSET, PACKING, POINTS, SHIFT, N_KEYS };
+    enum { CENTRE, CLASSES, CODEC, DIM, GENERATOR, GROUP, LEVELS, OFFSET, PACKING, POINTS, SHIFT, TABLE, N_KEYS };
     static const ec_key keys[N_KEYS] = {
         {"centre", EC_GGUF_BOOL},
         {"classes", EC_GGUF_U32},
         {"codec", EC_GGUF_STRING},
-        {"companded", EC_GGUF_BOOL},
         {"dim", EC_GGUF_U32},
         {"generator", EC_GGUF_ARRAY_OF(EC_GGUF_U32)},
         {"group", EC_GGUF_U32},
@@ -69,6 +70,7 @@ static ec_status take_winding(ec_pairs *pairs, const char *prefix, ec_format *fo
         {"packing", EC_GGUF_STRING},
         {"points", EC_GGUF_U32},
         {"shift", EC_GGUF_ARRAY_OF(EC_GGUF_U32)},
+        {"table", EC_GGUF_U32},
     };
     ec_gguf_value v[N_KEYS];
     ec_winding *w = &format->winding;
@@ -90,16 +92,18 @@ static ec_status take_winding(ec_pairs *pairs, const char *prefix, ec_format *fo
         w->generator[d] = ec_load_u32(v[GENERATOR].bytes.data + 4 * d);
         w->shift[d] = ec_load_u32(v[SHIFT].bytes.data + 4 * d);
     }
-    if (v[COMPANDED].bytes.data[0] != 0) format->table = payload("table", EC_GGUF_TENSOR_I16, w->levels, 2);
+    format->table_number = ec_load_u32(v[TABLE].bytes.data);
+    format->table = payload("table", EC_GGUF_TENSOR_I16, w->levels, 2);
     return ec_winding_check(w);
 }
 
 static void set_winding_table(ec_format *format, const uint8_t *data) { format->winding.table = data; }
 
-static ec_status check_winding(const ec_format *format) { return ec_winding_check(&format->winding); }
+static ec_status check_winding_table(const ec_format *format) { return ec_winding_check(&format->winding); }
 
-static uint32_t list_winding(const ec_format *format, uint64_t n_weights, ec_part parts[]) {
+static uint32_t list_winding(const ec_format *format, uint64_t rows, uint64_t columns, ec_part parts[]) {
     const ec_winding *w = &format->winding;
+    uint64_t n_weights = rows * columns;
     uint64_t codes = ec_winding_codes_bytes(w, n_weights);
     uint32_t n = 0;
     parts[n++] = part(EC_PART_CODES, "codes", EC_GGUF_TENSOR_I8, codes, 1);
@@ -111,11 +115,94 @@ static uint32_t list_winding(const ec_format *format, uint64_t n_weights, ec_par
     return n;
 }
 
+/* ---- crvq ------------------------------------------------------------------------------------- */
+
+static ec_status take_crvq(ec_pairs *pairs, const char *prefix, ec_format *format) {
+    enum { CODE_BITS, CODEBOOKS, CODEC, CRITICAL_GROUPS, DIM, SHIFTS, WIDE, N_KEYS };
+    static const ec_key keys[N_KEYS] = {
+        {"code_bits", EC_GGUF_U32},
+        {"codebooks", EC_GGUF_U32},
+        {"codec", EC_GGUF_STRING},
+        {"critical_groups", EC_GGUF_U32},
+        {"dim", EC_GGUF_U32},
+        {"shifts", EC_GGUF_ARRAY_OF(EC_GGUF_U32)},
+        {"wide", EC_GGUF_BOOL},
+    };
+    ec_gguf_value v[N_KEYS];
+    ec_crvq *q = &format->crvq;
+    ec_status status = take_values(pairs, prefix, keys, N_KEYS, v);
+    if (status != EC_OK) return status;
+    format->codec = EC_CODEC_CRVQ;
+    format->table_number = ec_load_u32(v[CODEBOOKS].bytes.data);
+    if (format->table_number == 0 || v[SHIFTS].count > EC_MAX_STAGES) return EC_BAD_FORMAT;
+    q->dim = ec_load_u32(v[DIM].bytes.data);
+    q->code_bits = ec_load_u32(v[CODE_BITS].bytes.data);
+    q->critical_groups = ec_load_u32(v[CRITICAL_GROUPS].bytes.data);
+    q->wide = v[WIDE].bytes.data[0];
+    q->stages = (uint32_t)v[SHIFTS].count;
+    for (uint32_t k = 0; k < q->stages; k++) q->shifts[k] = ec_load_u32(v[SHIFTS].bytes.data + 4 * k);
+    status = ec_crvq_check(q);
+    if (status != EC_OK) return status;
+    uint32_t type = q->wide ? EC_GGUF_TENSOR_I16 : EC_GGUF_TENSOR_I8;
+    format->table = payload("codebooks", type, (uint64_t)q->stages * q->dim << q->code_bits, q->wide ? 2 : 1);
+    return EC_OK;
+}
+
+static void set_codebooks(ec_format *format, const uint8_t *data) { format->crvq.codebooks = data; }
+
+static uint32_t list_crvq(const ec_format *format, uint64_t rows, uint64_t columns, ec_part parts[]) {
+    const ec_crvq *q = &format->crvq;
+    uint32_t n = 0;
+    if (q->critical_groups > ec_crvq_groups(q, columns)) return 0;
+    parts[n++] = part(EC_PART_CODES, "codes", EC_GGUF_TENSOR_I8, ec_crvq_codes_bytes(q, rows, columns), 1);
+    if (q->stages > 1) {
+        parts[n++] = part(EC_PART_EXTENDED, "extended", EC_GGUF_TENSOR_I8, ec_crvq_extended_bytes(q, rows), 1);
+    }
+    parts[n++] = part(EC_PART_SCALES, "scales", EC_GGUF_TENSOR_F16, rows, 2);
+    parts[n++] = part(EC_PART_PARAMS, "params", EC_GGUF_TENSOR_F32, 1, 4);
+    return n;
+}
+
+/* ---- columns: formats for the first columns and for the rest ---------------------------------- */
+
+static ec_status take_columns(ec_pairs *pairs, const char *prefix, ec_format *format) {
+    enum { CODEC, COLUMNS, FORMATS, N_CRITICAL, PERMUTATION, N_KEYS };
+    static const ec_key keys[N_KEYS] = {
+        {"codec", EC_GGUF_STRING},
+        {"columns", EC_GGUF_U32},
+        {"formats", EC_GGUF_ARRAY_OF(EC_GGUF_U32)},
+        {"n_critical", EC_GGUF_U32},
+        {"permutation", EC_GGUF_U32},
+    };
+    ec_gguf_value v[N_KEYS];
+    ec_columns *c = &format->columns;
+    ec_status status = take_values(pairs, prefix, keys, N_KEYS, v);
+    if (status != EC_OK) return status;
+    format->table_number = ec_load_u32(v[PERMUTATION].bytes.data);
+    c->permuted = ec_load_u32(v[COLUMNS].bytes.data);
+    c->n_critical = ec_load_u32(v[N_CRITICAL].bytes.data);
+    if (c->permuted > MAX_PERMUTED || (c->permuted == 0) != (format->table_number == 0)) return EC_BAD_FORMAT;
+    if (c->permuted == 0 && c->n_critical == 0) return EC_BAD_FORMAT;
+    if (v[FORMATS].count != (c->n_critical == 0 ? 1 : 2)) return EC_BAD_FORMAT;
+    c->n_formats = (uint32_t)v[FORMATS].count;
+    for (uint32_t k = 0; k < c->n_formats; k++) c->formats[k] = ec_load_u32(v[FORMATS].bytes.data + 4 * k);
+    format->table = payload("permutation", EC_GGUF_TENSOR_I16, c->permuted, 2);
+    return EC_OK;
+}
+
+static void set_permutation(ec_format *format, const uint8_t *data) { format->columns.permutation = data; }
+
+static ec_status check_permutation(const ec_format *format) {
+    return ec_permutation_check(format->columns.permutation, format->columns.permuted);
+}
+
 /* ---- all -------------------------------------------------------------------------------------- */
 
 static const ec_codec_row codecs[] = {
     {"raw", take_raw, NULL, NULL, list_raw},
-    {"winding", take_winding, set_winding_table, check_winding, list_winding},
+    {"winding", take_winding, set_winding_table, check_winding_table, list_winding},
+    {"crvq", take_crvq, set_codebooks, NULL, list_crvq},
+    {"columns", take_columns, set_permutation, check_permutation, NULL},
 };
 
 /* The row of a format's codec. Its key is looked up among the format's, which are sorted, from the

@@ -5,8 +5,9 @@
 
 #include "gguf.h"
 
-#define EC_CONTAINER_MAX_FORMATS 256
-#define EC_CONTAINER_MAX_TABLE_ENTRIES (UINT32_C(1) << 20) /* of all formats together */
+#define EC_CONTAINER_MAX_FORMATS 2048
+/* Counted again for every format that refers to a table. */
+#define EC_CONTAINER_MAX_TABLE_BYTES (UINT32_C(1) << 26)
 #define EC_CONTAINER_MAX_TENSORS 32768
 #define EC_NOT_A_FORMAT UINT32_MAX
 

@@ -6,18 +6,6 @@
 #include "kernels.h"
 #include "tensor.h" /* EC_MAX_WEIGHTS */
 
-void ec_table_name(char name[EC_PAYLOAD_NAME_BYTES], uint32_t format) {
-    snprintf(name, EC_PAYLOAD_NAME_BYTES, "format.%lu.table", (unsigned long)format);
-}
-
-void ec_payload_name(char name[EC_PAYLOAD_NAME_BYTES], ec_slice tensor, uint32_t i, const char *part_name) {
-    if (tensor.size + 1 + strlen(part_name) <= EC_GGUF_MAX_NAME_BYTES) {
-        snprintf(name, EC_PAYLOAD_NAME_BYTES, "%.*s.%s", (int)tensor.size, (const char *)tensor.data, part_name);
-    } else {
-        snprintf(name, EC_PAYLOAD_NAME_BYTES, "#%lu.%s", (unsigned long)i, part_name);
-    }
-}
-
 ec_status ec_tensor_shape(const ec_tensor_keys *keys, uint32_t i, uint64_t first_dim, ec_tensor *tensor) {
     memset(tensor, 0, sizeof *tensor);
     tensor->n_dims = ec_load_u32(keys->n_dims.bytes.data + 4 * (size_t)i);
@@ -32,73 +20,89 @@ ec_status ec_tensor_shape(const ec_tensor_keys *keys, uint32_t i, uint64_t first
     return EC_OK;
 }
 
-void ec_tensor_fill(ec_tensor *tensor, const ec_format *format, const uint8_t *data) {
-    ec_part parts[EC_CONTAINER_MAX_PARTS];
-    uint32_t n = format->row->list_parts(format, tensor->n_weights, parts);
-    tensor->rest.codec = format->codec;
-    tensor->rest.winding = format->winding;
-    for (uint32_t k = 0; k < n; k++) {
-        switch (parts[k].field) {
+static ec_status list_matrix(ec_matrix *matrix, uint64_t rows, uint64_t columns, const ec_format *format,
+                             ec_tensor_parts *list) {
+    matrix->codec = format->codec;
+    matrix->rows = rows;
+    matrix->columns = columns;
+    matrix->winding = format->winding;
+    matrix->crvq = format->crvq;
+    uint32_t n = format->row->list_parts(format, rows, columns, list->parts + list->n);
+    list->n += n;
+    return n != 0 ? EC_OK : EC_BAD_FORMAT;
+}
+
+ec_status ec_tensor_layout(ec_tensor *tensor, const ec_layout *layout, ec_tensor_parts *list) {
+    const ec_columns *c = &layout->columns;
+    uint64_t rows = tensor->n_dims == 0 ? 1 : tensor->shape[0];
+    uint64_t columns = tensor->n_weights / rows;
+    ec_status status = EC_OK;
+    list->n = 0;
+    if (c->n_critical >= columns || (c->permutation != NULL && c->permuted != columns)) return EC_BAD_FORMAT;
+    tensor->permutation = c->permutation;
+    tensor->permutation_bytes = 2 * (uint64_t)c->permuted;
+    tensor->n_critical = c->n_critical;
+    if (c->n_critical != 0) status = list_matrix(&tensor->critical, rows, c->n_critical, &layout->critical, list);
+    if (status != EC_OK) return status;
+    list->n_critical = list->n;
+    return list_matrix(&tensor->rest, rows, columns - c->n_critical, &layout->rest, list);
+}
+
+void ec_payload_name(char name[EC_PAYLOAD_NAME_BYTES], ec_slice tensor_name, uint32_t i,
+                     const ec_tensor_parts *list, uint32_t k) {
+    const char *prefix = k < list->n_critical ? "critical_" : "", *part = list->parts[k].name;
+    if (tensor_name.size + 1 + strlen(prefix) + strlen(part) <= EC_GGUF_MAX_NAME_BYTES) {
+        int size = (int)tensor_name.size;
+        snprintf(name, EC_PAYLOAD_NAME_BYTES, "%.*s.%s%s", size, (const char *)tensor_name.data, prefix, part);
+    } else {
+        snprintf(name, EC_PAYLOAD_NAME_BYTES, "#%lu.%s%s", (unsigned long)i, prefix, part);
+    }
+}
+
+void ec_tensor_place(ec_tensor *tensor, const ec_tensor_parts *list, const uint8_t *data) {
+    for (uint32_t k = 0; k < list->n; k++) {
+        const ec_part *part = &list->parts[k];
+        ec_matrix *matrix = k < list->n_critical ? &tensor->critical : &tensor->rest;
+        switch (part->field) {
             case EC_PART_CODES:
-                tensor->rest.codes = data;
-                tensor->rest.codes_bytes = parts[k].bytes;
+                matrix->codes = data;
+                matrix->codes_bytes = part->bytes;
+                break;
+            case EC_PART_EXTENDED:
+                matrix->extended = data;
+                matrix->extended_bytes = part->bytes;
                 break;
             case EC_PART_SCALES:
-                tensor->rest.scales = data;
-                tensor->rest.scales_bytes = parts[k].bytes;
+                matrix->scales = data;
+                matrix->scales_bytes = part->bytes;
                 break;
             case EC_PART_PARAMS:
-                tensor->rest.params = data;
-                tensor->rest.params_bytes = parts[k].bytes;
+                matrix->params = data;
+                matrix->params_bytes = part->bytes;
                 break;
         }
-        data += ec_gguf_align(parts[k].bytes);
+        data += ec_gguf_align(part->bytes);
     }
-}
-
-/* The table of format i. Tables come first among the payloads. */
-static const uint8_t *find_table(const ec_container *c, uint32_t i) {
-    char name[EC_PAYLOAD_NAME_BYTES];
-    ec_cursor cursor = ec_pairs_from(c, c->infos_offset, 0).cursor;
-    ec_gguf_info info;
-    ec_table_name(name, i);
-    do {
-        if (ec_gguf_next_info(&cursor, &info) != EC_OK) return NULL;
-    } while (!ec_slice_is(info.name, name));
-    return c->file.data + c->data_offset + info.offset;
-}
-
-static ec_status find_format(const ec_container *c, uint32_t i, ec_format *format) {
-    ec_pairs pairs = ec_pairs_from(c, EC_GGUF_HEADER_BYTES, c->n_kv);
-    ec_status status = ec_pairs_peek(&pairs);
-    while (status == EC_OK && ec_format_index(pairs.pair.key) != i) {
-        if (pairs.pair.key.size == 0) return EC_BAD_METADATA;
-        pairs.current = 0;
-        status = ec_pairs_peek(&pairs);
-    }
-    if (status == EC_OK) status = ec_format_take(&pairs, i, format);
-    if (status != EC_OK || format->table.size == 0) return status;
-    const uint8_t *table = find_table(c, i);
-    if (table == NULL) return EC_BAD_TENSOR;
-    format->row->set_table(format, table);
-    return EC_OK;
 }
 
 ec_status ec_container_tensor(const ec_container *c, uint32_t i, ec_tensor *tensor) {
     ec_tensor_keys keys;
-    ec_format format;
+    ec_layout layout;
+    ec_tensor_parts list;
     uint64_t first_dim = 0;
     if (c == NULL || tensor == NULL || i >= c->n_tensors) return EC_BAD_ARGUMENT;
     ec_pairs pairs = ec_pairs_from(c, c->tensor_keys_offset, c->n_kv);
     ec_status status = ec_tensor_keys_take(&pairs, &keys);
     if (status != EC_OK) return status;
     for (uint32_t k = 0; k < i; k++) first_dim += ec_load_u32(keys.n_dims.bytes.data + 4 * (size_t)k);
+    uint32_t format = ec_load_u32(keys.formats.bytes.data + 4 * (size_t)i);
     status = ec_tensor_shape(&keys, i, first_dim, tensor);
-    if (status == EC_OK) status = find_format(c, ec_load_u32(keys.formats.bytes.data + 4 * (size_t)i), &format);
+    if (status == EC_OK) status = ec_layout_find(c, NULL, format, &layout);
+    if (status == EC_OK) status = ec_tensor_layout(tensor, &layout, &list);
     if (status != EC_OK) return status;
     uint64_t offset = ec_load_u64(keys.data_offsets.bytes.data + 8 * (size_t)i);
-    ec_tensor_fill(tensor, &format, c->file.data + c->data_offset + offset);
-    return ec_tensor_check(tensor);
+    ec_tensor_place(tensor, &list, c->file.data + c->data_offset + offset);
+    return EC_OK;
 }
 
 /* The names from the first on: what follows the pair edgecomp.tensor.n_dims, less the pair's head

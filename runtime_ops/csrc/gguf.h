@@ -8,7 +8,7 @@
 #define EC_GGUF_HEADER_BYTES 24
 #define EC_GGUF_ALIGNMENT 32
 #define EC_GGUF_MAX_HEADER (UINT64_C(1) << 26) /* all that comes before the tensor data */
-#define EC_GGUF_MAX_KEYS 8192
+#define EC_GGUF_MAX_KEYS 32768
 #define EC_GGUF_MAX_KEY_BYTES 255
 #define EC_GGUF_MAX_STRING_BYTES (UINT64_C(1) << 24)
 #define EC_GGUF_MAX_ARRAY (UINT64_C(1) << 20)

@@ -53,6 +53,11 @@ class Table:
         """The elements, one-dimensional and read-only."""
         return np.frombuffer(self.data, self.dtype)
 
+    @cached_property
+    def numbers(self) -> tuple[int, ...]:
+        """The elements as Python's integers, made once however many formats hold them."""
+        return tuple(self.array.tolist())
+
 
 def checked_weights(shape: tuple[int, ...]) -> int:
     """Number of weights of a shape; FormatError when it breaks the limits."""

@@ -1,23 +1,31 @@
-"""Every way in which a container can be broken: what Python says about it, and C's status.
-
-Each entry changes one thing in the golden container.
-"""
+"""Every way in which a container can be broken; those of its formats are in broken_formats.py."""
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from pathlib import Path
 
-from exporters.gguf.codecs import WINDING
+from exporters.gguf.codecs import COLUMNS, CRVQ
 from exporters.gguf.spec import FILE_KEYS
+from tests.exporters.broken import (
+    ADDITIVE,
+    GOLDEN,
+    GROUPED,
+    MAGIC,
+    METADATA,
+    RAW,
+    SPLIT,
+    TENSOR,
+    TRUNCATED,
+    VERSION,
+    Broken,
+)
+from tests.exporters.broken_formats import BROKEN_FORMATS
 from tests.exporters.changes import (
-    Change,
+    add_formats,
     array_head,
     double_architecture,
     double_key,
     fill_head,
-    many_tables,
     put,
     put_data,
     put_element,
@@ -42,32 +50,8 @@ from tests.exporters.gguf_bytes import (
     U32,
     U64,
     array,
-    take_apart,
     value,
 )
-
-GOLDEN = Path(__file__).parent.parent / "golden" / "container_v1.gguf"
-# ec_status
-TRUNCATED, MAGIC, VERSION, METADATA, TENSOR, FORMAT = range(1, 7)
-# In the golden container, format 0 has a group, 1 is companded, 2 is the paper's, 3 and 4 are raw.
-GROUPED, TABLE, PLAIN, RAW = (f"edgecomp.format.{i}." for i in range(4))
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A broken file, a piece of Python's message and the status that C returns."""
-
-    name: str
-    change: Change
-    message: str
-    status: int
-
-    def build(self) -> bytes:
-        """The file."""
-        parts = take_apart(GOLDEN.read_bytes())
-        self.change(parts)
-        return parts.build()
-
 
 STRUCTURE = (
     Broken("magic", put_field("magic", b"GGUK"), "magic", MAGIC),
@@ -191,58 +175,24 @@ KEYS = (
     Broken("unknown format key", put(GROUPED + "bits", value(U8, 1)), "not known", METADATA),
     Broken("unknown last format key", put(GROUPED + "zzz", value(U8, 1)), "not known", METADATA),
     Broken("key of a format that is not there",
-           put("edgecomp.format.9.codec", value(STRING, b"raw")),
-           "edgecomp.format.9.codec: not known", METADATA),
+           put("edgecomp.format.99.codec", value(STRING, b"raw")),
+           "edgecomp.format.99.codec: not known", METADATA),
     Broken("format with a leading zero", put("edgecomp.format.00.codec", value(STRING, b"raw")),
            "edgecomp.format.00.codec: not known", METADATA),
     Broken("alignment", put("general.alignment", value(U32, 64)), "alignment: 64, expected 32",
            METADATA),
     Broken("type of alignment", put("general.alignment", value(U64, 32)), "type u64", METADATA),
     Broken("no formats", put("edgecomp.format.count", value(U32, 0)), "count: 0", METADATA),
-    Broken("fewer formats", put("edgecomp.format.count", value(U32, 4)), "not known", METADATA),
-    Broken("more formats", put("edgecomp.format.count", value(U32, 6)), "missing", METADATA),
-    Broken("many formats", put("edgecomp.format.count", value(U32, 1 << 31)), "1..256", METADATA),
-)  # fmt: skip
-
-FORMATS = (
-    Broken("codec", put(GROUPED + "codec", value(STRING, b"trellis")), "unknown codec 'trellis'",
-           FORMAT),
-    Broken("codec of the first key", several(put(RAW + "aaa", value(U8, 1)),
-           put(RAW + "codec", value(STRING, b"trellis"))), "unknown codec 'trellis'", FORMAT),
-    Broken("codec of the last key", several(*(remove(GROUPED + key) for key in WINDING.keys),
-           put(GROUPED + "codec", value(STRING, b"trellis"))), "unknown codec 'trellis'", FORMAT),
-    Broken("raw codec", put(RAW + "codec", value(STRING, b"RAW")), "unknown codec 'RAW'", FORMAT),
-    Broken("dtype", put(RAW + "dtype", value(STRING, b"bf16")), "'bf16'", FORMAT),
-    *(Broken(f"{key} {new}", put(GROUPED + key, value(U32, new)), f"{key} is {new}", FORMAT)
-      for key, new in (("points", 0), ("points", 1), ("points", (1 << 24) + 1), ("levels", 1),
-                       ("levels", (1 << 16) + 1), ("offset", 2), ("classes", 0), ("classes", 17),
-                       ("group", (1 << 16) + 1), ("dim", 0), ("dim", 5), ("dim", (1 << 32) - 1))),
-    Broken("dim and generator", put(GROUPED + "dim", value(U32, 2)), "generator is", FORMAT),
-    Broken("generator 0", put_element(GROUPED + "generator", 0, 0), "generator is (0,)", FORMAT),
-    Broken("generator", put(GROUPED + "generator", array(U32, [1] * 9)), "generator is", FORMAT),
-    Broken("no shift", put(GROUPED + "shift", array(U32, [])), "shift is ()", FORMAT),
-    Broken("group and dim", put(TABLE + "group", value(U32, 6)), "group is 6", FORMAT),
-    Broken("packing", put(PLAIN + "packing", value(STRING, b"base")), "packing is 'base'", FORMAT),
-    Broken("levels of a table", several(put(TABLE + "levels", value(U32, 15)),
-           put_info(0, "dims", [15]),
-                put_data("format.1.table", 30, b"\x00\x00")),
-           "levels is 15, expected a power of two", FORMAT),
-    Broken("many large tables", many_tables, "tables: 1114128 entries", FORMAT),
-    Broken("descending table", put_data("format.1.table", 4, struct.pack("<h", -32768)),
-           "ascending",
-           FORMAT),
-    Broken("table of a linear format", put(TABLE + "companded", value(BOOL, 0)),
-           "data offset 32, expected 0", TENSOR),
-    Broken("no table", put(GROUPED + "companded", value(BOOL, 1)), "'format.0.table'", TENSOR),
-    Broken("NaN in params", put_data("layers.0.weight.params", 0, struct.pack("<f", float("nan"))),
-           "params", FORMAT),
-    Broken("infinite scale", put_data("layers.0.weight.params", 4, struct.pack("<f", float("inf"))),
-           "params", FORMAT),
-    Broken("small centre", put_data("layers.0.weight.params", 0, struct.pack("<f", -(2.0**-65))),
-           "params", FORMAT),
-    Broken("negative scale", put_data("layers.0.weight.params", 4, struct.pack("<f", -1.0)),
-           "negative",
-           FORMAT),
+    Broken("fewer formats", put("edgecomp.format.count", value(U32, 10)), "not known", METADATA),
+    Broken("more formats", put("edgecomp.format.count", value(U32, 12)), "missing", METADATA),
+    Broken("many formats", put("edgecomp.format.count", value(U32, 1 << 31)), "1..2048", METADATA),
+    Broken("2049 formats", add_formats(3, 2038), "1..2048", METADATA),
+    *(Broken(f"without {key}", remove(key), f"{key}: missing", METADATA)
+      for prefix, codec in ((ADDITIVE, CRVQ), (SPLIT, COLUMNS))
+      for key in (prefix + last for last in (*codec.keys, "codec"))),
+    *(Broken(f"type of {key}", put(key, value(U8, 1)), f"{key}: type u8", METADATA)
+      for prefix, codec in ((ADDITIVE, CRVQ), (SPLIT, COLUMNS))
+      for key in (prefix + last for last in (*codec.keys, "codec"))),
 )  # fmt: skip
 
 T = "edgecomp.tensor."
@@ -260,11 +210,12 @@ TENSORS = (
     *(Broken(f"name {name!r}", put_string(T + "names", 5, name), "control character", METADATA)
       for name in (b"z\x1b[2J", b"z\x00", b"z\x7f", b"z\xc2\x80", b"z\xc2\x9f")),
     Broken("substitute name", put_string(T + "names", 0, b"#1"), "starts with '#'", METADATA),
-    Broken("format 5", put_element(T + "formats", 0, 5), "format 5, expected less than 5",
+    Broken("format 11", put_element(T + "formats", 0, 11), "format 11, expected less than 11",
            METADATA),
-    Broken("format 2**32-1", put_element(T + "formats", 0, (1 << 32) - 1), "less than 5", METADATA),
+    Broken("format 2**32-1", put_element(T + "formats", 0, (1 << 32) - 1), "less than 11",
+           METADATA),
     Broken("9 dims", several(put_element(T + "n_dims", 0, 9),
-           put(T + "dims", array(U64, [1] * 15))),
+           put(T + "dims", array(U64, [1] * 27))),
            "9 dimensions", TENSOR),
     Broken("n_dims overflow", put_element(T + "n_dims", 0, (1 << 32) - 1), "values, expected",
            METADATA),
@@ -275,7 +226,7 @@ TENSORS = (
            "more than", TENSOR),
     Broken("side 2**64-1", put_element(T + "dims", 2, (1 << 64) - 1), "more than", TENSOR),
     Broken("other shape", put_element(T + "dims", 0, 3), "size is 15, expected 23", TENSOR),
-    *(Broken(f"error bound {bound}", put(T + "error_bounds", array(F32, [0, 0, bound, 0, 0, 0])),
+    *(Broken(f"error bound {bound}", put(T + "error_bounds", array(F32, [0, 0, bound] + [0] * 8)),
              "error_bound", METADATA) for bound in (float("nan"), float("inf"), -1.0)),
     Broken("digest in capitals", put_string(T + "sha256", 1, b"A" * 64), "64 hex digits", METADATA),
     Broken("short digest", put_string(T + "sha256", 1, b"a" * 63), "64 hex digits", METADATA),
@@ -286,23 +237,27 @@ TENSORS = (
            TENSOR),
 )  # fmt: skip
 
+CODES = "layers.0.weight.codes"
 PAYLOADS = (
-    Broken("name of a payload", put_info(1, "name", b"layers.0.weight.code"), "name is", TENSOR),
-    Broken("name of a substitute", put_info(10, "name", b"#4.codes"), "name is '#4.codes'", TENSOR),
-    Broken("long name of a payload", put_info(1, "name", b"n" * 64), "at most 63", TENSOR),
-    Broken("order of payloads", swap_infos, "name is", TENSOR),
-    Broken("no dims", put_info(1, "dims", []), "0 dimensions, expected 1", TENSOR),
-    Broken("2 dims", put_info(1, "dims", [15, 1]), "2 dimensions, expected 1", TENSOR),
-    Broken("2**32-1 dims", put_info(1, "dims", [1] * 1000), "1000 dimensions", TENSOR),
-    Broken("type of a payload", put_info(1, "type", 0), "type is 0, expected 24", TENSOR),
-    Broken("unknown type", put_info(1, "type", 1 << 31), "type is 2147483648", TENSOR),
-    Broken("size of a payload", put_info(1, "dims", [16]), "size is 16, expected 15", TENSOR),
-    Broken("huge payload", put_info(1, "dims", [1 << 63]), "size is 9223372036854775808", TENSOR),
-    Broken("hole", put_info(5, "offset", 192), "offset is 192", TENSOR),
-    Broken("overlap", put_info(5, "offset", 0), "offset is 0", TENSOR),
+    Broken("name of a payload", put_info(CODES, "name", b"layers.0.weight.code"), "name is",
+           TENSOR),
+    Broken("name of a substitute", put_info("#3.codes", "name", b"#4.codes"),
+           "name is '#4.codes'", TENSOR),
+    Broken("long name of a payload", put_info(CODES, "name", b"n" * 64), "at most 63", TENSOR),
+    Broken("order of payloads", swap_infos(CODES), "name is", TENSOR),
+    Broken("no dims", put_info(CODES, "dims", []), "0 dimensions, expected 1", TENSOR),
+    Broken("2 dims", put_info(CODES, "dims", [15, 1]), "2 dimensions, expected 1", TENSOR),
+    Broken("2**32-1 dims", put_info(CODES, "dims", [1] * 1000), "1000 dimensions", TENSOR),
+    Broken("type of a payload", put_info(CODES, "type", 0), "type is 0, expected 24", TENSOR),
+    Broken("unknown type", put_info(CODES, "type", 1 << 31), "type is 2147483648", TENSOR),
+    Broken("size of a payload", put_info(CODES, "dims", [16]), "size is 16, expected 15", TENSOR),
+    Broken("huge payload", put_info(CODES, "dims", [1 << 63]), "size is 9223372036854775808",
+           TENSOR),
+    Broken("hole", put_info("layers.1.weight.scales", "offset", 384), "offset is 384", TENSOR),
+    Broken("overlap", put_info("layers.1.weight.scales", "offset", 0), "offset is 0", TENSOR),
     Broken("one payload too few", lambda file: file.infos.pop(), "missing", TENSOR),
     Broken("one payload too many", lambda file: file.infos.append(file.infos[-1]),
-           "15 GGUF tensors",
+           "40 GGUF tensors",
            TENSOR),
     Broken("padding of a payload", put_data("layers.0.weight.scales", 4, b"\x01"),
            "padding at byte",
@@ -311,16 +266,16 @@ PAYLOADS = (
            "bytes, expected", TENSOR),
     Broken("block behind the end", lambda file: setattr(file, "data", file.data + bytes(32)),
            "bytes, expected", TENSOR),
-    Broken("no padding at the end", lambda file: setattr(file, "data", file.data[:-28]),
+    Broken("no padding at the end", lambda file: setattr(file, "data", file.data[:-24]),
            "padding ends",
            TRUNCATED),
     Broken("no data", lambda file: setattr(file, "data", b""), "expected to end by", TRUNCATED),
 )  # fmt: skip
 
-BROKEN_FILES = STRUCTURE + UTF8 + KEYS + FORMATS + TENSORS + PAYLOADS
+BROKEN_FILES = (*STRUCTURE, *UTF8, *KEYS, *BROKEN_FORMATS, *TENSORS, *PAYLOADS)
 
 
 def truncations() -> list[bytes]:
-    """The golden container cut off at every length."""
+    """The golden container cut off at every fifth length, in fields as well as between them."""
     file = GOLDEN.read_bytes()
-    return [file[:n] for n in range(len(file))]
+    return [file[:n] for n in range(0, len(file), 5)]

@@ -9,7 +9,9 @@ from tests.exporters.gguf_bytes import (
     ARRAY,
     STRING,
     U32,
+    U64,
     GGUFBytes,
+    Info,
     array,
     elements,
     strings,
@@ -74,12 +76,23 @@ def put_field(name: str, new: object) -> Change:
     return lambda file: setattr(file, name, new)
 
 
-def put_info(index: int, name: str, new: object) -> Change:
-    return lambda file: setattr(file.infos[index], name, new)
+def put_info(payload: str, name: str, new: object) -> Change:
+    """Changes a field of the info of a payload."""
+    return lambda file: setattr(file.infos[info_index(file, payload)], name, new)
 
 
-def swap_infos(file: GGUFBytes) -> None:
-    file.infos[1], file.infos[2] = file.infos[2], file.infos[1]
+def swap_infos(first: str) -> Change:
+    """Swaps the info of a payload with the next one."""
+
+    def change(file: GGUFBytes) -> None:
+        i = info_index(file, first)
+        file.infos[i], file.infos[i + 1] = file.infos[i + 1], file.infos[i]
+
+    return change
+
+
+def info_index(file: GGUFBytes, payload: str) -> int:
+    return next(i for i, info in enumerate(file.infos) if info.name == payload.encode())
 
 
 def swap_keys(file: GGUFBytes) -> None:
@@ -117,8 +130,7 @@ def put_data(payload: str, offset: int, new: bytes) -> Change:
     """Overwrites bytes of a payload, or of the padding behind it."""
 
     def change(file: GGUFBytes) -> None:
-        info = next(i for i in file.infos if i.name == payload.encode())
-        at = info.offset + offset
+        at = file.infos[info_index(file, payload)].offset + offset
         file.data = file.data[:at] + new + file.data[at + len(new) :]
 
     return change
@@ -139,15 +151,39 @@ def fill_head(file: GGUFBytes) -> None:
     file.head_padding = b"\x01" * (size - used)
 
 
-def many_tables(file: GGUFBytes) -> None:
-    """Adds seventeen formats with the largest table, without the tables themselves."""
-    for i in range(5, 22):
+def add_table(data: bytes) -> Change:
+    """Adds a table of 16-bit numbers behind the others, which no format refers to."""
+
+    def change(file: GGUFBytes) -> None:
+        n_tables = sum(info.name.startswith(b"table.") for info in file.infos)
+        at, n_bytes = file.infos[n_tables].offset, len(data) + -len(data) % 32
+        for info in file.infos[n_tables:]:
+            info.offset += n_bytes
+        table = Info(b"table.%d" % (n_tables + 1), [len(data) // 2], 25, at)
+        file.infos.insert(n_tables, table)
+        file.data = file.data[:at] + data + bytes(-len(data) % 32) + file.data[at:]
+        key = b"edgecomp.tensor.data_offsets"
+        file.pairs[key] = array(U64, [offset + n_bytes for offset in elements(file.pairs[key])])
+
+    return change
+
+
+def add_formats(like: int, n: int, **numbers: int) -> Change:
+    """Adds copies of a format of the golden container, with some of their numbers changed."""
+
+    def change(file: GGUFBytes) -> None:
+        count = struct.unpack("<I", file.pairs[b"edgecomp.format.count"][4:])[0]
         for key, raw in [*file.pairs.items()]:
-            if key.startswith(b"edgecomp.format.1."):
-                file.pairs[key.replace(b".1.", b".%d." % i)] = raw
-        file.pairs[b"edgecomp.format.%d.levels" % i] = value(U32, 1 << 16)
-    file.pairs[b"edgecomp.format.count"] = value(U32, 22)
-    file.sort()
+            if key.startswith(b"edgecomp.format.%d." % like):
+                for i in range(count, count + n):
+                    file.pairs[key.replace(b".%d." % like, b".%d." % i, 1)] = raw
+        for key, number in numbers.items():
+            for i in range(count, count + n):
+                file.pairs[f"edgecomp.format.{i}.{key}".encode()] = value(U32, number)
+        file.pairs[b"edgecomp.format.count"] = value(U32, count + n)
+        file.sort()
+
+    return change
 
 
 def array_head(gguf_type: int, count: int) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.exporters.broken_files import GOLDEN
+from tests.exporters.broken import GOLDEN
 from tests.exporters.gguf_bytes import (
     ARRAY,
     BOOL,
@@ -125,7 +125,8 @@ def _draw_value(draw: st.DrawFn, parts: GGUFBytes) -> None:
         U64: st.integers(0, (1 << 64) - 1),
         F32: st.floats(width=32),
         BOOL: st.integers(0, 2),
-        STRING: st.binary(max_size=80) | st.sampled_from([b"raw", b"winding", b"f16", b"radix"]),
+        STRING: st.binary(max_size=80)
+        | st.sampled_from([b"raw", b"winding", b"crvq", b"columns", b"f16", b"radix"]),
     }
     gguf_type = draw(st.sampled_from([*contents]))
     if draw(st.booleans()):

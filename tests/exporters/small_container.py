@@ -5,10 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from exporters.bundle import ModelBundle, TensorSource
-from runtime_ops.formats import EncodedTensor, Format, RawFormat, WindingFormat
+from runtime_ops.formats import (
+    ColumnsFormat,
+    CrvqFormat,
+    EncodedTensor,
+    Format,
+    RawFormat,
+    Table,
+    WindingFormat,
+)
 
 GOLDEN_RATIO = 0x9E3779B1
 LONG_NAME = "model.layers.0.a_name_that_does_not_fit_into_a_gguf_tensor_name.ä"  # > 63 bytes
+FITTING_NAME = "split.with_a_name_that_fits_with_most_parts.only"  # with critical_codes: 63 bytes
 
 PAPER = WindingFormat(
     dim=2, points=225, generator=(1 << 24, GOLDEN_RATIO), shift=(0, 0), levels=1024, offset=0,
@@ -23,10 +32,21 @@ COMPANDED = WindingFormat(
     levels=16, offset=1, centre=False, classes=1, group=12, packing="bits",
     table=(-3000, -1500, -900, -500, -200, -90, -40, -1, 1, 40, 90, 200, 500, 900, 1500, 3000),
 )  # fmt: skip
+CODEBOOKS = Table.of((np.arange(64, dtype=np.int16) - 32) * 1000)
+ADDITIVE = CrvqFormat(dim=4, code_bits=3, critical_groups=2, shifts=(0, 1), codebooks=CODEBOOKS)
+NARROWER = CrvqFormat(dim=4, code_bits=3, critical_groups=1, shifts=(7, 0), codebooks=CODEBOOKS)
+ONE_BOOK = CrvqFormat(
+    dim=2, code_bits=1, critical_groups=0, shifts=(2,),
+    codebooks=Table.of(np.array([-128, -1, 3, 127], np.int8)),
+)  # fmt: skip
+ORDER = Table.of(np.array([9, 0, 8, 1, 7, 2, 6, 3, 5, 4], np.uint16))
+REORDERED = ColumnsFormat(ONE_BOOK, critical=COMPANDED, n_critical=3, permutation=ORDER)
+MOVED = ColumnsFormat(RawFormat("f16"), permutation=ORDER)
+SPLIT = ColumnsFormat(LATTICE, critical=NARROWER, n_critical=4)
 
 
 def small_bundle() -> ModelBundle:
-    """Six tensors in four formats; the same bytes every time."""
+    """Eleven tensors in eleven formats of every codec; the same bytes every time."""
     random = np.random.default_rng(20261122)
     tensors = {
         "scalar": _encoded(RawFormat("f32"), (), random, 0.0),
@@ -35,6 +55,11 @@ def small_bundle() -> ModelBundle:
         "layers.0.weight": _encoded(LATTICE, (2, 3, 5), random, 0.25),
         "layers.1.weight": _encoded(COMPANDED, (4, 6), random, 1 / 3),
         "layers.10.weight": _encoded(LATTICE, (9,), random, 0.0),
+        "shared.a": _encoded(ADDITIVE, (3, 10), random, 0.5),
+        "shared.b": _encoded(NARROWER, (2, 3, 1), random, 0.5),
+        "split.a": _encoded(REORDERED, (3, 10), random, 0.5),
+        "split.b": _encoded(MOVED, (2, 2, 5), random, 0.0),
+        FITTING_NAME: _encoded(SPLIT, (2, 9), random, 0.5),
     }
     return ModelBundle(
         name="small",

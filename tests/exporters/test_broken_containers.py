@@ -7,7 +7,9 @@ import tracemalloc
 import pytest
 
 from exporters.gguf import Container, ContainerError
-from tests.exporters.broken_files import BROKEN_FILES, GOLDEN, Broken, take_apart, truncations
+from tests.exporters.broken import GOLDEN, Broken
+from tests.exporters.broken_files import BROKEN_FILES, truncations
+from tests.exporters.gguf_bytes import take_apart
 
 
 def test_taking_apart_and_putting_together_changes_nothing() -> None:

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 
 from exporters.gguf import Container, ContainerError
 from runtime_ops import native, reference
-from tests.exporters.broken_files import BROKEN_FILES, GOLDEN, TRUNCATED, truncations
+from tests.exporters.broken import GOLDEN, TRUNCATED
+from tests.exporters.broken_files import BROKEN_FILES, truncations
 from tests.exporters.mutations import fresh_mutants, mutants
 from tests.runtime_ops import harness
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from edgecomp.progress import ProgressCallback, Step
 from exporters.gguf import Container, ContainerError, open_container
 from exporters.gguf.digest import digest
-from runtime_ops.formats import RawFormat
+from exporters.gguf.format_list import FormatList
+from runtime_ops.formats import ColumnsFormat, Format, RawFormat
 
 __all__ = ["Inspection", "TensorRow", "damaged_tensors", "inspect_container", "read_container"]
 
@@ -19,10 +20,10 @@ class TensorRow:
 
     name: str
     shape: tuple[int, ...]
-    codec: str
+    codec: str  # those of its columns as well: columns(winding+crvq)
     n_weights: int
     n_bytes: int
-    bpw: float  # of everything stored for the tensor
+    bpw: float  # of everything stored for the tensor alone, so without tables that formats share
     error_bound: float  # largest Euclidean distance of a group of weights from the original
     sha256: str
 
@@ -37,6 +38,7 @@ class Inspection:
     path: Path
     settings: str
     tensors: tuple[TensorRow, ...]
+    table_bytes: int  # of the formats of all tensors that are encoded, each table once
     file_bytes: int
     damaged: tuple[str, ...] | None
 
@@ -52,9 +54,10 @@ class Inspection:
 
     @property
     def body_bpw(self) -> float:
-        """Bits per weight of the tensors that a codec encodes, without file overhead."""
+        """Bits per weight of the tensors that a codec encodes, tables included, without padding."""
         rows = [row for row in self.tensors if row.codec != RawFormat.codec]
-        return 8 * sum(row.n_bytes for row in rows) / max(1, sum(row.n_weights for row in rows))
+        n_bytes = self.table_bytes + sum(row.n_bytes for row in rows)
+        return 8 * n_bytes / max(1, sum(row.n_weights for row in rows))
 
 
 def inspect_container(
@@ -69,7 +72,7 @@ def inspect_container(
             TensorRow(
                 name=entry.name,
                 shape=entry.shape,
-                codec=entry.format.codec,
+                codec=codec_text(entry.format),
                 n_weights=entry.n_weights,
                 n_bytes=entry.n_bytes,
                 bpw=8 * entry.n_bytes / entry.n_weights,
@@ -78,13 +81,23 @@ def inspect_container(
             )
             for entry in container.tensors
         ]
+        formats = [entry.format for entry in container.tensors]
         return Inspection(
             path=path,
             settings=container.settings,
             tensors=tuple(rows),
+            table_bytes=sum(len(table.data) for table in FormatList(formats).tables),
             file_bytes=container.file_bytes,
             damaged=damaged_tensors(container, progress) if verify else None,
         )
+
+
+def codec_text(fmt: Format) -> str:
+    """The codec of a format; with those that it is made of, critical columns first."""
+    if not isinstance(fmt, ColumnsFormat):
+        return fmt.codec
+    made_of = [fmt.rest] if fmt.critical is None else [fmt.critical, fmt.rest]
+    return f"{fmt.codec}({'+'.join(part.codec for part in made_of)})"
 
 
 def damaged_tensors(

@@ -102,6 +102,7 @@ def inspect_object(found: Inspection) -> dict[str, object]:
         "weights": found.n_weights,
         "bpw": found.bpw,
         "body_bpw": found.body_bpw,
+        "table_bytes": found.table_bytes,
         "settings": settings_value(found.settings),
         "damaged": None if found.damaged is None else list(found.damaged),
         "tensors": [
@@ -160,6 +161,6 @@ def print_inspect(found: Inspection) -> None:
     print(f"file bytes: {found.file_bytes}")
     print(f"weights: {found.n_weights} in {len(found.tensors)} tensors")
     print(f"whole-file bpw: {found.bpw:.3f}")
-    print(f"body bpw (encoded tensors alone): {found.body_bpw:.3f}")
+    print(f"body bpw (encoded tensors and their tables): {found.body_bpw:.3f}")
     if found.damaged is not None:
         print(f"checksums: {f'{len(damaged)} wrong' if damaged else 'all right'}")

@@ -24,7 +24,7 @@ from edgecomp.cli.options import (
     settings_from,
 )
 from edgecomp.compression.workfolder import work_folder_path
-from edgecomp.encode import LatticeSettings, PaperSettings
+from edgecomp.encode import LatticeSettings, PaperSettings, companding
 from exporters.bundle import ModelBundle, TensorSource
 from exporters.gguf import write_container
 from runtime_ops.formats import EncodedTensor, RawFormat
@@ -96,7 +96,8 @@ def test_json_of_compress_and_inspect(run, tiny: Path, tmp_path: Path, tensors) 
     assert found["settings"]["group"] == 16
     coded = [row for row in found["tensors"] if row["codec"] == "winding"]
     assert 0 < len(coded) < len(found["tensors"])
-    bits = sum(8 * row["bytes"] for row in coded)
+    assert found["table_bytes"] == 2 * companding.LEVELS  # int16, one table for all tensors
+    bits = 8 * found["table_bytes"] + sum(8 * row["bytes"] for row in coded)
     weights = sum(tensors[row["name"]].size for row in coded)
     assert found["body_bpw"] == pytest.approx(bits / weights)
     for row in found["tensors"]:
@@ -268,7 +269,7 @@ def test_interrupt_is_exit_130_and_keeps_finished_tensors(bookworm: Path, tmp_pa
     assert stdout == ""
     assert stderr.splitlines()[-2:] == [
         "error: interrupted",
-        "hint: compress keeps finished tensors: start it again to go on",
+        "hint: calibrate and compress keep what is finished: start again to go on",
     ]
     assert not out.exists()
     assert pipeline.compress(bookworm, out, LatticeSettings(bits=5)).resumed_tensors > 0

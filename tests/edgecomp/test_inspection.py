@@ -1,0 +1,38 @@
+"""What an inspection counts in a container of every codec."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgecomp.inspection import inspect_container
+from tests.exporters.broken import GOLDEN
+from tests.exporters.small_container import FITTING_NAME, LONG_NAME
+
+
+def test_codecs_of_tensors_and_of_their_columns() -> None:
+    found = inspect_container(GOLDEN)
+    assert {row.name: row.codec for row in found.tensors} == {
+        "layers.0.weight": "winding",
+        "layers.1.weight": "winding",
+        "layers.10.weight": "winding",
+        LONG_NAME: "winding",
+        "norm.weight": "raw",
+        "scalar": "raw",
+        "shared.a": "crvq",
+        "shared.b": "crvq",
+        "split.a": "columns(winding+crvq)",
+        "split.b": "columns(raw)",
+        FITTING_NAME: "columns(crvq+winding)",
+    }
+
+
+def test_body_counts_each_table_once() -> None:
+    """Parts of the encoded tensors, and tables that two or more formats share: no padding."""
+    found = inspect_container(GOLDEN)
+    assert found.table_bytes == 16 * 2 + 64 * 2 + 4 + 10 * 2
+    encoded = [row for row in found.tensors if row.codec != "raw"]
+    assert sum(row.n_weights for row in encoded) == 188
+    parts = {row.name: row.n_bytes for row in encoded}
+    assert parts["shared.a"] == 3 * 2 + 3 * 1 + 3 * 2 + 4
+    assert parts["split.a"] == (5 + 1 + 5 * 4) + (3 * 1 + 3 * 2 + 4)
+    assert found.body_bpw == pytest.approx(8 * (sum(parts.values()) + 184) / 188)

@@ -5,10 +5,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
+
 from exporters.gguf import spec
 from exporters.gguf.codecs import CODECS
-from exporters.gguf.spec import DIMS_KEY, DIMS_KIND, FILE_KEYS, STRING, GGUFType, Kind
-from runtime_ops.formats import columns, crvq, part
+from exporters.gguf.spec import (
+    DIMS_KEY,
+    DIMS_KIND,
+    FILE_KEYS,
+    PAYLOAD_TYPES,
+    STRING,
+    GGUFType,
+    Kind,
+)
+from runtime_ops import reference
+from runtime_ops.formats import CrvqFormat, EncodedTensor, Table, columns, crvq, part
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "format.md").read_text()
@@ -98,7 +109,7 @@ def test_formats_of_the_page() -> None:
     for codec, key, kind, _ in section("Formats")[1:]:
         if codec:
             keys = stated.setdefault(codec.strip("`"), {})
-        keys[key.strip("`")] = re.sub(r", `dim`$", "", kind)
+        keys[key.strip("`")] = kind.split(",")[0]
     assert stated == {
         name: {key: kind_text(kind) for key, kind in {"codec": STRING, **codec.keys}.items()}
         for name, codec in CODECS.items()
@@ -116,6 +127,47 @@ def test_parts_of_the_page_and_of_the_c_reader() -> None:
     assert {name.lower(): int(n) for name, n in numbers} == {
         name: len(names) for name, names in parts.items()
     }
+
+
+def test_tables_of_the_page() -> None:
+    """The keys that name a table, and the type that each is stored in."""
+    fields = {"levels": 3, "dim": 2, "code_bits": 1, "shifts": [0], "columns": 7}
+    expected = {
+        f"{name} {codec.table_key.name}": {
+            PAYLOAD_TYPES[codec.table_key.spec({**fields, "wide": wide}).dtype].name.lower()
+            for wide in (False, True)
+        }
+        for name, codec in CODECS.items()
+        if codec.table_key is not None
+    }
+    stated = {
+        f"{codec} {key.strip('`')}": set(re.findall(r"\bi\d+", kind))
+        for codec, key, kind, *_ in section("Tables")[1:]
+    }
+    assert stated == expected
+
+
+def test_example_of_crvq() -> None:
+    """The weights that the page states, from the numbers that it states them for."""
+    example = re.search(r"Example: dim 2, code_bits 1,.*?\.\n\n", PAGE, flags=re.S)
+    assert example is not None
+    numbers = [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", example[0])]
+    assert numbers == [2, 1, -128, -1, 3, 127, 2, 0.5, 0.25, 1, 1, 0, 12, 508, -512, 1.5, 63.5, -64]
+    table = Table.of(np.array([-128, -1, 3, 127], np.int8))
+    parts = {
+        "codes": np.array([1], np.uint8),
+        "scales": np.array([0.25], np.float16),
+        "params": np.array([0.5], np.float32),
+    }
+    tensor = EncodedTensor(CrvqFormat(2, 1, 0, (2,), table), (1, 3), parts)
+    assert reference.decode(tensor).tolist() == [numbers[-3:]]
+
+
+def test_when_products_go_by_tables() -> None:
+    rule = re.search(r"dim (\d+), code_bits (\d+) and at least (\d+) rows", PAGE)
+    assert rule is not None
+    expected = (crvq.TABLE_DIM, crvq.TABLE_CODE_BITS, crvq.TABLE_ROWS)
+    assert tuple(map(int, rule.groups())) == expected
 
 
 def test_types_of_the_page() -> None:

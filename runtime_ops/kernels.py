@@ -25,7 +25,7 @@ OPERATIONS = {
     "decode_f32_cb": ("decode_f32_cb", "weights (float32) of codes of codebooks"),
     "table_f32_cb": ("table_f32_cb", "products of all codewords with eight activations (float32)"),
     "lookup_f32_cb": ("gemv_f32_crvq_table", "sums of entries of such tables (float32)"),
-    "dot_f32_f32": ("gemv_f32", "eight partial sums of a product (float32 by float32)"),
+    "dots_f32_f32": ("gemv_f32", "eight partial sums of each product (float32 by float32)"),
 }
 
 

@@ -10,6 +10,7 @@ import itertools
 import mmap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,16 +68,7 @@ def gemv(
 
     `x` float32 (d_in,). Threads share the rows, and the result does not depend on their number.
     """
-    x = _checked_x(x, (matrix_sides(tensor.shape)[1],))
-    native = _checked(tensor)
-
-    def rows(first: int, n: int) -> NDArray[np.float32]:
-        y = np.empty(n, np.float32)
-        buffers = ffi.from_buffer("float[]", x), ffi.from_buffer("float[]", y)
-        _check(lib.ec_gemv(native.c, first, n, *buffers, _isa(isa)), "gemv")
-        return y
-
-    return np.concatenate(_by_rows(rows, matrix_sides(tensor.shape)[0], threads))
+    return NativeMatrix(tensor, isa).gemv(x, threads)
 
 
 def gemm(
@@ -87,17 +79,49 @@ def gemm(
     `x` float32 (n_tokens, d_in). Threads share the rows, and the result does not depend on their
     number.
     """
-    n_tokens = len(x) if isinstance(x, np.ndarray) and x.ndim else 0
-    x = _checked_x(x, (n_tokens, matrix_sides(tensor.shape)[1]))
-    native = _checked(tensor)
+    return NativeMatrix(tensor, isa).gemm(x, threads)
 
-    def rows(first: int, n: int) -> NDArray[np.float32]:
-        y = np.empty((n_tokens, n), np.float32)
-        buffers = ffi.from_buffer("float[]", x), n_tokens, ffi.from_buffer("float[]", y)
-        _check(lib.ec_gemm(native.c, first, n, *buffers, _isa(isa)), "gemm")
+
+class NativeMatrix:
+    """A tensor seen as (shape[0], all the rest), checked once for many products."""
+
+    def __init__(self, tensor: EncodedTensor, isa: str | None = None) -> None:
+        self.rows, self.columns = matrix_sides(tensor.shape)
+        self._isa = _isa(isa)
+        self._tensor = _checked(tensor)
+
+    def gemv(self, x: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
+        """The product with one token: `x` float32 (columns,), result float32 (rows,)."""
+        y = np.empty(self.rows, np.float32)
+        x = _checked_x(x, (self.columns,))
+        _by_rows(lambda first, n: self._gemv(first, x, y[first : first + n]), self.rows, threads)
         return y
 
-    return np.concatenate(_by_rows(rows, matrix_sides(tensor.shape)[0], threads), axis=1)
+    def gemv_rows(self, first_row: int, n_rows: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Some elements of the same product, float32 (n_rows,)."""
+        _check_range(first_row, n_rows, self.rows, "rows")
+        y = np.empty(n_rows, np.float32)
+        self._gemv(first_row, _checked_x(x, (self.columns,)), y)
+        return y
+
+    def gemm(self, x: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
+        """Products with several tokens: `x` (n_tokens, columns), result (n_tokens, rows)."""
+        n_tokens = len(x) if isinstance(x, np.ndarray) and x.ndim else 0
+        y = np.empty((n_tokens, self.rows), np.float32)
+        x = _checked_x(x, (n_tokens, self.columns))
+
+        def multiply(first: int, n: int) -> None:
+            share = np.empty((n_tokens, n), np.float32)
+            buffers = ffi.from_buffer("float[]", x), n_tokens, ffi.from_buffer("float[]", share)
+            _check(lib.ec_gemm(self._tensor.c, first, n, *buffers, self._isa), "gemm")
+            y[:, first : first + n] = share
+
+        _by_rows(multiply, self.rows, threads)
+        return y
+
+    def _gemv(self, first: int, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
+        buffers = ffi.from_buffer("float[]", x), ffi.from_buffer("float[]", y)
+        _check(lib.ec_gemv(self._tensor.c, first, len(y), *buffers, self._isa), "gemv")
 
 
 class NativeContainer:
@@ -168,18 +192,23 @@ def _checked_x(x: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.flo
     return np.ascontiguousarray(x)
 
 
-def _by_rows(
-    product: Callable[[int, int], NDArray[np.float32]], rows: int, threads: int
-) -> list[NDArray[np.float32]]:
-    """Results of `product(first, n)` for ranges of rows, each range in a thread of its own."""
+def _by_rows(multiply: Callable[[int, int], None], rows: int, threads: int) -> None:
+    """Calls `multiply(first, n)` for ranges of rows, each range in a thread of its own."""
     if threads < 1:
         raise ValueError(f"threads is {threads}, expected at least 1")
     bounds = [rows * i // threads for i in range(threads + 1)]
-    ranges = [(a, b - a) for a, b in itertools.pairwise(bounds) if a < b]
+    ranges = [(first, end - first) for first, end in itertools.pairwise(bounds) if first < end]
     if len(ranges) == 1:
-        return [product(*ranges[0])]
-    with ThreadPoolExecutor(len(ranges)) as pool:
-        return list(pool.map(lambda part: product(*part), ranges))
+        multiply(*ranges[0])
+        return
+    tasks = [_pool(threads).submit(multiply, *each) for each in ranges]
+    for task in tasks:
+        task.result()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
 
 
 def _isa(name: str | None) -> int:

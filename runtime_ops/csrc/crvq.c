@@ -9,6 +9,7 @@ void ec_crvq_start(const ec_matrix *m, ec_crvq_plan *plan) {
     size_t codebook_bytes = (size_t)(c->dim << c->code_bits) * (c->wide ? 2 : 1);
     memset(plan, 0, sizeof *plan);
     plan->dim = c->dim;
+    while (UINT32_C(1) << plan->dim_bits < c->dim) plan->dim_bits++;
     plan->code_bits = c->code_bits;
     plan->stages = c->stages;
     plan->wide = c->wide;
@@ -63,18 +64,19 @@ static void decode_groups(const ec_decoder *decoder, uint64_t row, uint64_t firs
 void ec_crvq_decode(const ec_decoder *decoder, uint64_t first, uint64_t count, float *out) {
     const ec_crvq_plan *plan = &decoder->crvq;
     uint64_t columns = decoder->matrix->columns, row = first / columns, column = first % columns;
-    uint64_t most = EC_TILE_WEIGHTS / plan->dim < TILE_GROUPS ? EC_TILE_WEIGHTS / plan->dim : TILE_GROUPS;
+    uint64_t most = EC_TILE_WEIGHTS >> plan->dim_bits;
+    if (most > TILE_GROUPS) most = TILE_GROUPS;
     float tile[EC_TILE_WEIGHTS];
     while (count > 0) {
         /* A step ends with the row, where the critical groups end, or with the tile. */
-        uint64_t group = column / plan->dim, lead = column % plan->dim;
+        uint64_t group = column >> plan->dim_bits, lead = column & (plan->dim - 1);
         uint64_t end = group < plan->critical_groups ? plan->critical_groups : plan->groups;
         uint64_t n = end - group < most ? end - group : most;
-        uint64_t weights = n * plan->dim - lead;
+        uint64_t weights = (n << plan->dim_bits) - lead;
         if (columns - column < weights) weights = columns - column;
         if (count < weights) weights = count;
-        n = (lead + weights + plan->dim - 1) / plan->dim;
-        if (lead == 0 && n * plan->dim == weights) {
+        n = (lead + weights + plan->dim - 1) >> plan->dim_bits;
+        if (lead == 0 && n << plan->dim_bits == weights) {
             decode_groups(decoder, row, group, (size_t)n, out);
         } else {
             decode_groups(decoder, row, group, (size_t)n, tile);

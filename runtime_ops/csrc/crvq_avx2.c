@@ -26,7 +26,18 @@ AVX2 static inline __m256i shifted(__m256i entries, uint32_t shift) {
     return _mm256_sll_epi32(entries, _mm_cvtsi32_si128((int)shift));
 }
 
-/* Groups of 8 or 16 weights. Inlined once per case, so that the inner loops unroll. */
+/* Groups of 8 weights that have one code. Inlined once per case, as below. */
+AVX2 static inline __attribute__((always_inline)) void decode_single_eights(
+    const ec_crvq_plan *plan, const uint8_t *codes, size_t n, __m256 scale, int wide, float *out) {
+    const uint8_t *codebook = plan->codebooks[0];
+    __m128i shift = _mm_cvtsi32_si128((int)plan->shifts[0]);
+    for (size_t i = 0; i < n; i++, out += 8) {
+        __m256i entries = _mm256_sll_epi32(eight_entries(codebook + ((size_t)codes[i] << (3 + wide)), wide), shift);
+        _mm256_storeu_ps(out, _mm256_mul_ps(scale, _mm256_cvtepi32_ps(entries)));
+    }
+}
+
+/* Groups of 8 or 16 weights. */
 AVX2 static inline __attribute__((always_inline)) void decode_eights(
     const ec_crvq_plan *plan, const uint8_t *const *codes, uint32_t n_stages, size_t n, __m256 scale, int wide,
     float *out) {
@@ -62,7 +73,14 @@ AVX2 void ec_decode_f32_cb_avx2(const ec_crvq_plan *plan, const uint8_t *const *
                                 float scale, float *out) {
     __m256 scales = _mm256_set1_ps(scale);
     size_t done = 0;
-    if (plan->dim >= 8) {
+    if (plan->dim == 8 && n_stages == 1) {
+        done = n;
+        if (plan->wide) {
+            decode_single_eights(plan, codes[0], n, scales, 1, out);
+        } else {
+            decode_single_eights(plan, codes[0], n, scales, 0, out);
+        }
+    } else if (plan->dim >= 8) {
         done = n;
         if (plan->wide) {
             decode_eights(plan, codes, n_stages, n, scales, 1, out);

@@ -2,23 +2,44 @@
 #include "kernels.h"
 
 #define MAX_DIM 16
-#define ROWS 8 /* rows that are looked up at a time: chains of additions that do not wait for each other */
+#define ROWS 4 /* rows that are looked up at a time: chains of additions that do not wait for each other */
 
-static int32_t entry(const ec_crvq_plan *plan, uint32_t stage, size_t i) {
-    const uint8_t *codebook = plan->codebooks[stage];
-    int32_t value = plan->wide ? (int16_t)ec_load_u16(codebook + 2 * i) : (int8_t)codebook[i];
-    return value * (int32_t)(UINT32_C(1) << plan->shifts[stage]);
+static inline __attribute__((always_inline)) void add_codeword(
+    const uint8_t *codeword, uint32_t shift, uint32_t dim, int wide, int32_t *sums) {
+    int32_t factor = (int32_t)(UINT32_C(1) << shift);
+    for (uint32_t d = 0; d < dim; d++) {
+        int32_t value = wide ? (int16_t)ec_load_u16(codeword + 2 * d) : (int8_t)codeword[d];
+        sums[d] += value * factor;
+    }
+}
+
+/* Inlined once per dim, so that the loops over dimensions unroll. */
+static inline __attribute__((always_inline)) void decode_groups(
+    const ec_crvq_plan *plan, const uint8_t *const *codes, uint32_t n_stages, size_t n, float scale, float *out,
+    uint32_t dim) {
+    for (size_t i = 0; i < n; i++, out += dim) {
+        int32_t sums[MAX_DIM] = {0};
+        for (uint32_t k = 0; k < n_stages; k++) {
+            size_t first = (size_t)codes[k][i] * dim;
+            if (plan->wide) {
+                add_codeword(plan->codebooks[k] + 2 * first, plan->shifts[k], dim, 1, sums);
+            } else {
+                add_codeword(plan->codebooks[k] + first, plan->shifts[k], dim, 0, sums);
+            }
+        }
+        for (uint32_t d = 0; d < dim; d++) out[d] = scale * (float)sums[d];
+    }
 }
 
 void ec_decode_f32_cb_scalar(const ec_crvq_plan *plan, const uint8_t *const *codes, uint32_t n_stages, size_t n,
                              float scale, float *out) {
-    for (size_t i = 0; i < n; i++, out += plan->dim) {
-        int32_t sums[MAX_DIM] = {0};
-        for (uint32_t k = 0; k < n_stages; k++) {
-            size_t codeword = (size_t)codes[k][i] * plan->dim;
-            for (uint32_t d = 0; d < plan->dim; d++) sums[d] += entry(plan, k, codeword + d);
-        }
-        for (uint32_t d = 0; d < plan->dim; d++) out[d] = scale * (float)sums[d];
+    switch (plan->dim) {
+        case 1: decode_groups(plan, codes, n_stages, n, scale, out, 1); break;
+        case 2: decode_groups(plan, codes, n_stages, n, scale, out, 2); break;
+        case 4: decode_groups(plan, codes, n_stages, n, scale, out, 4); break;
+        case 8: decode_groups(plan, codes, n_stages, n, scale, out, 8); break;
+        case 16: decode_groups(plan, codes, n_stages, n, scale, out, 16); break;
+        default: break;
     }
 }
 

@@ -1,8 +1,8 @@
 /* Products from decoded weights: a tile is decoded once and multiplied with several tokens. */
 #include "product.h"
 
-#define BLOCK_ROWS 16
-#define BLOCK_TOKENS 16
+#define BLOCK_ROWS 16  /* rows that share what is gathered of x */
+#define DECODED_ROWS 4 /* rows that are multiplied at a time: 8 KiB of weights */
 #define TILE_X 4096 /* float32 of x that are gathered at a time, for all tokens of a block */
 #define MIN_TILE 256
 
@@ -12,13 +12,13 @@ typedef struct block {
     size_t n_rows, n_tokens;
 } block;
 
-/* Columns first .. first + n - 1 of the block's x, [n_tokens][n]: gathered to `tile` or where they are. */
-static const float *gather(const ec_product *p, const block *b, uint64_t first, size_t n, float *tile, size_t *stride) {
-    *stride = p->order != NULL ? n : (size_t)p->x_stride;
-    if (p->order == NULL) return p->x + b->token * p->x_stride + first;
-    for (size_t j = 0; j < n; j++) {
-        const float *x = p->x + b->token * p->x_stride + ec_product_at(p, first + j);
-        for (size_t t = 0; t < b->n_tokens; t++) tile[t * n + j] = x[t * p->x_stride];
+/* Columns first .. first + n - 1 of the block's x, [n_tokens][n]: brought together in `tile` (tokens that
+ * are a power of two apart would drive each other out of the cache), or one token where it is. */
+static const float *gather(const ec_product *p, const block *b, uint64_t first, size_t n, float *tile) {
+    const float *x = p->x + b->token * p->x_stride;
+    if (p->order == NULL && b->n_tokens == 1) return x + first;
+    for (size_t t = 0; t < b->n_tokens; t++, x += p->x_stride) {
+        for (size_t j = 0; j < n; j++) tile[t * n + j] = x[ec_product_at(p, first + j)];
     }
     return tile;
 }
@@ -29,19 +29,32 @@ static float lane_sum(const float *lanes) {
     return (b0 + b2) + (b1 + b3);
 }
 
+/* Decodes the rows of `dots` from the block's row `row` and column `first` on, and adds to their lanes. */
+static void add_tile(const ec_product *p, ec_dots *dots, uint64_t row, uint64_t first) {
+    float weights[DECODED_ROWS][EC_TILE_WEIGHTS];
+    for (size_t r = 0; r < dots->n_rows; r++) {
+        uint64_t weight = (p->first_row + row + r) * p->decoder->matrix->columns + first;
+        ec_decoder_run(p->decoder, weight, dots->n, weights[r]);
+    }
+    dots->w = weights[0];
+    dots->w_stride = EC_TILE_WEIGHTS;
+    p->decoder->kernels.dots_f32_f32(dots);
+}
+
 static void multiply_block(const ec_product *p, const block *b) {
     uint64_t columns = p->decoder->matrix->columns;
     size_t most = b->n_tokens * EC_TILE_WEIGHTS <= TILE_X ? EC_TILE_WEIGHTS : MIN_TILE;
-    float lanes[BLOCK_ROWS][BLOCK_TOKENS][EC_LANES], weights[EC_TILE_WEIGHTS], gathered[TILE_X];
-    memset(lanes, 0, b->n_rows * sizeof lanes[0]);
+    float lanes[BLOCK_ROWS][EC_BLOCK_TOKENS][EC_LANES], gathered[TILE_X];
+    for (size_t r = 0; r < b->n_rows; r++) memset(lanes[r], 0, b->n_tokens * sizeof lanes[r][0]);
     for (uint64_t first = 0; first < columns; first += most) {
-        size_t n = columns - first < most ? (size_t)(columns - first) : most, stride;
-        const float *x = gather(p, b, first, n, gathered, &stride);
-        for (size_t r = 0; r < b->n_rows; r++) {
-            ec_decoder_run(p->decoder, (p->first_row + b->row + r) * columns + first, n, weights);
-            for (size_t t = 0; t < b->n_tokens; t++) {
-                p->decoder->kernels.dot_f32_f32(weights, x + t * stride, n, lanes[r][t]);
-            }
+        ec_dots dots = {.n_tokens = b->n_tokens};
+        dots.n = columns - first < most ? (size_t)(columns - first) : most;
+        dots.x = gather(p, b, first, dots.n, gathered);
+        dots.x_stride = dots.n;
+        for (size_t r = 0; r < b->n_rows; r += DECODED_ROWS) {
+            dots.n_rows = b->n_rows - r < DECODED_ROWS ? b->n_rows - r : DECODED_ROWS;
+            dots.lanes = lanes + r;
+            add_tile(p, &dots, b->row + r, first);
         }
     }
     for (size_t t = 0; t < b->n_tokens; t++) {
@@ -54,8 +67,8 @@ void ec_product_direct(const ec_product *p) {
     block b;
     for (b.row = 0; b.row < p->n_rows; b.row += BLOCK_ROWS) {
         b.n_rows = p->n_rows - b.row < BLOCK_ROWS ? (size_t)(p->n_rows - b.row) : BLOCK_ROWS;
-        for (b.token = 0; b.token < p->n_tokens; b.token += BLOCK_TOKENS) {
-            b.n_tokens = p->n_tokens - b.token < BLOCK_TOKENS ? (size_t)(p->n_tokens - b.token) : BLOCK_TOKENS;
+        for (b.token = 0; b.token < p->n_tokens; b.token += EC_BLOCK_TOKENS) {
+            b.n_tokens = p->n_tokens - b.token < EC_BLOCK_TOKENS ? (size_t)(p->n_tokens - b.token) : EC_BLOCK_TOKENS;
             multiply_block(p, &b);
         }
     }

@@ -44,7 +44,7 @@ static int machine_has(ec_isa isa) {
 uint32_t ec_isa_available(void) {
     uint32_t bits = 0;
     for (int isa = 0; isa < EC_ISA_COUNT; isa++) {
-        int exists = table[isa].dot_f32_f32 != NULL; /* every set has this one */
+        int exists = table[isa].dots_f32_f32 != NULL; /* every set has this one */
         if (exists && machine_has((ec_isa)isa)) bits |= UINT32_C(1) << isa;
     }
     return bits;
@@ -83,7 +83,7 @@ int ec_kernels_for(ec_isa isa, ec_kernels *kernels) {
         FALL_BACK(decode_f32_cb);
         FALL_BACK(table_f32_cb);
         FALL_BACK(lookup_f32_cb);
-        FALL_BACK(dot_f32_f32);
+        FALL_BACK(dots_f32_f32);
     }
     return 1;
 }

@@ -23,6 +23,7 @@
 #endif
 
 #define EC_LANES 8          /* partial sums of a dot product, part of its specification */
+#define EC_BLOCK_TOKENS 16  /* tokens that a decoded tile is multiplied with at a time */
 #define EC_TILE_INDICES 128 /* indices unpacked at a time: 512 bytes, and at most 2 KiB of weights */
 #define EC_TABLE_DIM 8      /* weights in a group, and */
 #define EC_TABLE_SIZE 256   /* codewords of a codebook, where products go by tables */
@@ -49,6 +50,7 @@ typedef struct ec_winding_plan {
 /* A crvq matrix made ready for the kernels. */
 typedef struct ec_crvq_plan {
     uint32_t dim;
+    uint32_t dim_bits;                 /* log2(dim) */
     uint32_t code_bits;
     uint32_t stages;
     uint32_t wide;                     /* 1: int16 codebooks, 0: int8 */
@@ -79,15 +81,26 @@ typedef void ec_lookup_f32_cb_fn(const float *tables, size_t n, const uint8_t *c
 /* Writes the dim weights of each of n indices to out (float32 [n][dim]). */
 typedef void ec_decode_f32_wd_fn(const ec_winding_plan *plan, const uint32_t *indices, size_t n, float *out);
 
-/* Adds w[j] * x[j] to lane j mod EC_LANES, j ascending, without fused multiply-add. */
-typedef void ec_dot_f32_f32_fn(const float *w, const float *x, size_t n, float *lanes);
+/* Some rows of weights and some tokens' activations, each with each. */
+typedef struct ec_dots {
+    size_t n;                         /* weights of a row */
+    const float *w;                   /* [n_rows][w_stride] */
+    size_t w_stride, n_rows;
+    const float *x;                   /* [n_tokens][x_stride] */
+    size_t x_stride, n_tokens;        /* n_tokens <= EC_BLOCK_TOKENS */
+    float (*lanes)[EC_BLOCK_TOKENS][EC_LANES]; /* [n_rows] */
+} ec_dots;
+
+/* Adds w[j] * x[j] to lane j mod EC_LANES of every row and token, j ascending, without fused
+ * multiply-add. */
+typedef void ec_dots_f32_f32_fn(const ec_dots *dots);
 
 typedef struct ec_kernels {
     ec_decode_f32_wd_fn *decode_f32_wd;
     ec_decode_f32_cb_fn *decode_f32_cb;
     ec_table_f32_cb_fn *table_f32_cb;
     ec_lookup_f32_cb_fn *lookup_f32_cb;
-    ec_dot_f32_f32_fn *dot_f32_f32;
+    ec_dots_f32_f32_fn *dots_f32_f32;
 } ec_kernels;
 
 /* The kernels for an instruction set, or for EC_ISA_BEST; 0 when this machine or build lacks it. */

@@ -9,7 +9,7 @@
 #define MAX_CODE_BITS 8
 #define MAX_SHIFT 7
 #define MAX_PERMUTED (UINT32_C(1) << 16)
-#define TABLE_ROWS 512 /* chosen by benchmarks/crvq_decode.py */
+#define TABLE_ROWS 256 /* chosen by benchmarks/crvq_decode.py */
 #define MIN_SCALE 0x1p-64f
 #define MAX_SCALE 0x1p+64f
 

@@ -103,14 +103,4 @@ AVX2 void ec_decode_f32_wd_avx2(const ec_winding_plan *plan, const uint32_t *ind
     }
     ec_decode_f32_wd_scalar(plan, indices + done, n - done, out + done * plan->dim);
 }
-
-AVX2 void ec_dot_f32_f32_avx2(const float *w, const float *x, size_t n, float *lanes) {
-    __m256 sum = _mm256_loadu_ps(lanes);
-    size_t whole = n - n % EC_LANES;
-    for (size_t j = 0; j < whole; j += EC_LANES) {
-        sum = _mm256_add_ps(sum, _mm256_mul_ps(_mm256_loadu_ps(w + j), _mm256_loadu_ps(x + j)));
-    }
-    _mm256_storeu_ps(lanes, sum);
-    ec_dot_f32_f32_scalar(w + whole, x + whole, n - whole, lanes);
-}
 #endif

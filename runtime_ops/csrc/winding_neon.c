@@ -96,35 +96,4 @@ void NAME(decode_f32_wd)(const ec_winding_plan *plan, const uint32_t *indices, s
     }
     ec_decode_f32_wd_scalar(plan, indices + done, n - done, out + done * plan->dim);
 }
-
-#if defined(EC_ARCH_AARCH64)
-void ec_dot_f32_f32_neon(const float *w, const float *x, size_t n, float *lanes) {
-    float32x4_t low = vld1q_f32(lanes), high = vld1q_f32(lanes + 4);
-    size_t whole = n - n % EC_LANES;
-    for (size_t j = 0; j < whole; j += EC_LANES) {
-        low = vaddq_f32(low, vmulq_f32(vld1q_f32(w + j), vld1q_f32(x + j)));
-        high = vaddq_f32(high, vmulq_f32(vld1q_f32(w + j + 4), vld1q_f32(x + j + 4)));
-    }
-    vst1q_f32(lanes, low);
-    vst1q_f32(lanes + 4, high);
-    ec_dot_f32_f32_scalar(w + whole, x + whole, n - whole, lanes);
-}
-#else
-/* ARMv7 NEON flushes subnormals to zero, and activations may be that small: the sums run on VFP,
- * whose eight independent chains keep it busy. */
-void ec_dot_f32_f32_neon_armv7(const float *w, const float *x, size_t n, float *lanes) {
-    float s0 = lanes[0], s1 = lanes[1], s2 = lanes[2], s3 = lanes[3];
-    float s4 = lanes[4], s5 = lanes[5], s6 = lanes[6], s7 = lanes[7];
-    size_t whole = n - n % EC_LANES;
-    for (size_t j = 0; j < whole; j += EC_LANES) {
-        s0 += w[j] * x[j];         s1 += w[j + 1] * x[j + 1];
-        s2 += w[j + 2] * x[j + 2]; s3 += w[j + 3] * x[j + 3];
-        s4 += w[j + 4] * x[j + 4]; s5 += w[j + 5] * x[j + 5];
-        s6 += w[j + 6] * x[j + 6]; s7 += w[j + 7] * x[j + 7];
-    }
-    lanes[0] = s0; lanes[1] = s1; lanes[2] = s2; lanes[3] = s3;
-    lanes[4] = s4; lanes[5] = s5; lanes[6] = s6; lanes[7] = s7;
-    ec_dot_f32_f32_scalar(w + whole, x + whole, n - whole, lanes);
-}
-#endif
 #endif

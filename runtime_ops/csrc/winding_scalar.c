@@ -27,15 +27,3 @@ void ec_decode_f32_wd_scalar(const ec_winding_plan *plan, const uint32_t *indice
         }
     }
 }
-
-void ec_dot_f32_f32_scalar(const float *w, const float *x, size_t n, float *lanes) {
-    size_t whole = n - n % EC_LANES;
-    for (size_t j = 0; j < whole; j += EC_LANES) {
-        for (size_t lane = 0; lane < EC_LANES; lane++) {
-            lanes[lane] += w[j + lane] * x[j + lane];
-        }
-    }
-    for (size_t j = whole; j < n; j++) {
-        lanes[j - whole] += w[j] * x[j];
-    }
-}

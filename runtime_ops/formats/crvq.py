@@ -16,7 +16,7 @@ MAX_STAGES = 8
 MAX_CODE_BITS = 8
 MAX_SHIFT = 7
 TABLE_DIM, TABLE_CODE_BITS = 8, 8  # of matrices whose products go by lookup tables, and
-TABLE_ROWS = 512  # least rows of such a matrix; chosen by benchmarks/crvq_decode.py
+TABLE_ROWS = 256  # least rows of such a matrix; chosen by benchmarks/crvq_decode.py
 MIN_ROW_SCALE = 2.0**-14  # smallest float16 that is not subnormal
 
 

@@ -110,7 +110,8 @@ class CrvqFormat:
 
 def check_crvq_parts(parts: Mapping[str, NDArray[np.generic]]) -> None:
     """FormatError unless the row scales (float16) and their factor (float32) decode everywhere."""
-    scales = parts["scales"].astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+        scales = parts["scales"].astype(np.float64)
     if not ((scales == 0) | ((scales >= MIN_ROW_SCALE) & (scales < np.inf))).all():
         raise FormatError(f"scales hold a value outside 0 and [{MIN_ROW_SCALE}, 65504]")
     check_scales(parts["params"], "params")

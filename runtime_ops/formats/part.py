@@ -81,7 +81,8 @@ def matrix_sides(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def check_scales(values: NDArray[np.generic], what: str) -> None:
     """FormatError unless every value is 0 or in the range that decodes alike on every machine."""
-    magnitudes = np.abs(values.astype(np.float64))
+    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+        magnitudes = np.abs(values.astype(np.float64))
     in_range = (magnitudes == 0) | ((magnitudes >= MIN_SCALE) & (magnitudes <= MAX_SCALE))
     if not in_range.all():  # NaN is not in range
         raise FormatError(f"{what} hold a value outside 0 and +-[{MIN_SCALE}, {MAX_SCALE}]")

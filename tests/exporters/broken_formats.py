@@ -60,6 +60,8 @@ FORMATS = (
     Broken("packing", put(PLAIN + "packing", value(STRING, b"base")), "packing is 'base'", FORMAT),
     Broken("NaN in params", put_data("layers.0.weight.params", 0, struct.pack("<f", float("nan"))),
            "params", FORMAT),
+    Broken("signalling NaN in params",
+           put_data("layers.0.weight.params", 0, struct.pack("<I", 0x7F800001)), "params", FORMAT),
     Broken("infinite scale", put_data("layers.0.weight.params", 4, struct.pack("<f", float("inf"))),
            "params", FORMAT),
     Broken("small centre", put_data("layers.0.weight.params", 0, struct.pack("<f", -(2.0**-65))),
@@ -125,7 +127,8 @@ CODEBOOKS = (
     *(Broken(f"scale {name}", put_data("shared.a.scales", 2, struct.pack("<H", bits)),
              "scales hold a value outside", FORMAT)
       for name, bits in (("subnormal", 0x0001), ("just subnormal", 0x03FF), ("infinite", 0x7C00),
-                         ("not a number", 0x7E00), ("negative", 0xBC00))),
+                         ("not a number", 0x7E00), ("signalling NaN", 0x7C01),
+                         ("negative", 0xBC00))),
     *(Broken(f"crvq params {new}", put_data("shared.b.params", 0, struct.pack("<f", new)),
              "params hold", FORMAT)
       for new in (float("nan"), float("inf"), -1.0, 2.0**-65, 2.0**65)),

@@ -109,7 +109,8 @@ def _draw_number(draw: st.DrawFn, parts: GGUFBytes) -> None:
     """Another number where a parameter of a format, or of a tensor, has one, mostly a small one."""
     kinds = {struct.pack("<I", U32): 4, struct.pack("<II", ARRAY, U32): 16}
     heads = {key: raw[:4] if raw[0] == U32 else raw[:8] for key, raw in parts.pairs.items()}
-    keys = [k for k, head in heads.items() if head in kinds and k.startswith(b"edgecomp.")]
+    ours = [key for key in heads if key.startswith(b"edgecomp.") and heads[key] in kinds]
+    keys = [key for key in ours if len(parts.pairs[key]) > kinds[heads[key]]]
     key = draw(st.sampled_from(keys))
     raw, start = parts.pairs[key], kinds[heads[key]]
     at = draw(st.integers(0, (len(raw) - start) // 4 - 1)) * 4 + start

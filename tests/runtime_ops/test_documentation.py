@@ -12,9 +12,11 @@ import pytest
 from exporters.bundle import ModelBundle, TensorSource
 from exporters.gguf import write_container
 from runtime_ops import reference
+from runtime_ops.formats.crvq import TABLE_ROWS
 from tests.runtime_ops.vectors import LATTICE, random_tensor
 
 ROOT = Path(__file__).parents[2]
+PAGES = ("format.md", "runtime.md")
 TENSOR = "model.embed_tokens.weight"
 
 
@@ -51,3 +53,10 @@ def test_the_programs_in_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     names: dict[str, object] = {}
     exec(block("python"), names)
     assert np.array_equal(np.asarray(names["embedding"]), reference.decode(tensor))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_threshold_of_tables(page: str) -> None:
+    """Both pages name the rows from which products go by tables."""
+    text = " ".join((ROOT / "docs" / page).read_text().split())
+    assert re.search(rf"`?code_bits`? 8 and (at least )?{TABLE_ROWS} rows", text)

@@ -1,5 +1,7 @@
 """The road a model takes, one verb after the other. Start reading here.
 
+calibrate  checkpoint + text -> statistics of what every linear reads
+           checkpoint/, calibration/
 compress   checkpoint -> encode every tensor -> GGUF container
            checkpoint/, encode/, compression/, exporters/gguf/
 inspect    container -> what it holds
@@ -13,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from edgecomp.calibration import CalibrateReport, CalibrateSettings, calibrate_checkpoint
 from edgecomp.checkpoint import Checkpoint, TokenizerError, open_checkpoint, tokenizer_keys
 from edgecomp.compression import CompressReport, compress_checkpoint
 from edgecomp.encode import LatticeSettings, Settings
@@ -27,7 +30,25 @@ from edgecomp.evaluation import (
 from edgecomp.inspection import Inspection, inspect_container, read_container
 from edgecomp.progress import ProgressCallback
 
-__all__ = ["compress", "evaluate", "inspect"]
+__all__ = ["calibrate", "compress", "evaluate", "inspect"]
+
+
+def calibrate(
+    model: str | Path,
+    text: str | Path,
+    out: str | Path,
+    settings: CalibrateSettings | None = None,
+    progress: ProgressCallback = lambda step: None,
+    note: Callable[[str], None] = lambda line: None,
+) -> CalibrateReport:
+    """The report on the folder of statistics that this writes to `out`, from a UTF-8 text file.
+
+    `settings` None means 256 windows of at most 512 tokens. Raises CheckpointError or
+    CalibrationError; OSError or UnicodeDecodeError when the text cannot be read; an unfinished run
+    is resumed by the same call.
+    """
+    checkpoint = open_checkpoint(str(model))
+    return calibrate_checkpoint(checkpoint, Path(text), Path(out), settings, progress, note)
 
 
 def compress(

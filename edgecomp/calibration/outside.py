@@ -32,7 +32,7 @@ class OutsideWeights:
         """Reads the buffers that the checkpoint holds; they are small and stay."""
         for module in self.modules():
             for name, buffer in module._buffers.items():
-                if buffer in self.names:
+                if buffer is not None and buffer in self.names:
                     stored = read_tensor(self.checkpoint, self.names[buffer], self.device)
                     module._buffers[name] = stored
 

@@ -61,6 +61,7 @@ class StreamedNetwork:
     skeleton: Skeleton
     device: torch.device
     outside: OutsideWeights
+    hidden_size: int = 0  # columns of a hidden state
     returns_tuple: bool = False  # whether the network's blocks return (hidden, ...)
     calls: dict[tuple[int, int], list[BlockCall]] = field(default_factory=dict)
 
@@ -262,6 +263,7 @@ def open_streamed(checkpoint: Checkpoint, device: str = "cpu") -> StreamedNetwor
     outside.load_buffers()
     network = StreamedNetwork(checkpoint, skeleton, place, outside)
     try:
+        network.hidden_size = network.embed(network.blank_tokens(1, PROBE_TOKENS)).shape[-1]
         network.returns_tuple = returns_tuple(network)
         calls = len(network.block_calls(1, PROBE_TOKENS))
     except (CheckpointError, OSError):

@@ -1,4 +1,4 @@
-"""The command line: `edgecomp compress | inspect | eval | demo`.
+"""The command line: `edgecomp calibrate | compress | inspect | eval | demo`.
 
 Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130
 interrupted.
@@ -18,7 +18,9 @@ from typing import Annotated
 import typer
 
 from edgecomp import pipeline
+from edgecomp.calibration import CalibrateSettings
 from edgecomp.cli import options
+from edgecomp.cli.calibrate import calibrate_object, print_calibrate
 from edgecomp.cli.demo import print_demo, run_demo
 from edgecomp.cli.errors import fail, note, report_error
 from edgecomp.cli.options import Codec, Preset, SettingsOptions, UsageError, settings_from
@@ -60,6 +62,41 @@ def common(
         raise typer.Exit
     if context.invoked_subcommand is None:
         raise UsageError("no command is given", "edgecomp --help lists the commands")
+
+
+@app.command()
+def calibrate(
+    model: Annotated[str, typer.Argument(help="Hugging Face folder, or hub id owner/name.")],
+    text: Annotated[Path, typer.Option(help="UTF-8 text that the model reads.")],
+    out: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    windows: Annotated[
+        int, typer.Option(min=1, help="Windows of the text, spread evenly over it.")
+    ] = 256,
+    context: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens in a window (default: 512, or what the model can read)."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:1, ...; auto: cuda where torch sees one.")
+    ] = "auto",
+    imatrix: Annotated[
+        Path | None, typer.Option(help="Write llama.cpp's imatrix (GGUF) here as well.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Gather statistics of what MODEL's linears read. A run that was killed goes on.
+
+    \b
+    Example:
+      edgecomp calibrate ./bookworm --text valid.txt -o stats
+    """
+    settings = CalibrateSettings(windows, context, device, imatrix)
+    with show_progress() as progress:
+        report = pipeline.calibrate(model, text, out, settings, progress, note)
+    if json:
+        print_json(calibrate_object(report))
+    else:
+        print_calibrate(report)
 
 
 @app.command()
@@ -210,5 +247,5 @@ def main() -> None:
             traceback.print_exc()
         sys.exit(report_error(error))
     if code == INTERRUPTED:
-        fail("interrupted", "compress keeps finished tensors: start it again to go on")
+        fail("interrupted", "calibrate and compress keep what is finished: start again to go on")
     sys.exit(code)

@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from edgecomp.calibration import CalibrationError
 from edgecomp.checkpoint import CheckpointError, TokenizerError
 from edgecomp.cli.options import UsageError
 from edgecomp.compression import CompressError
@@ -27,7 +28,7 @@ def report_error(error: Exception) -> int:
     match error:
         case UsageError():
             code = 2
-        case CheckpointError() | CompressError() | EvaluationError():
+        case CalibrationError() | CheckpointError() | CompressError() | EvaluationError():
             pass
         case WeightError():
             hint = "repair the checkpoint; nothing was written"

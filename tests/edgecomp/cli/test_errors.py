@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from edgecomp.calibration import CalibrationError
 from edgecomp.checkpoint import CheckpointError, TokenizerError
 from edgecomp.cli.errors import report_error
 from edgecomp.cli.options import UsageError
@@ -19,6 +20,7 @@ from runtime_ops.native import NativeError
     ("error", "code"),
     [
         (UsageError("what", "do"), 2),
+        (CalibrationError("what", "do"), 1),
         (CheckpointError("what", "do"), 1),
         (CompressError("what", "do"), 1),
         (EvaluationError("what", "do"), 1),

@@ -1,0 +1,147 @@
+"""`edgecomp calibrate`: what it prints, and every wrong input as one line and a hint."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgecomp import cli
+from edgecomp.calibration import open_statistics
+
+SMALL = ["--windows", "4", "--context", "16", "--device", "cpu"]
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["edgecomp", "calibrate", *map(str, arguments)])
+        capsys.readouterr()  # what making the model has printed
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        captured = capsys.readouterr()
+        code = exit_.value.code
+        return Result(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return call
+
+
+def assert_error(result: Result, *reasons: str, code: int = 1) -> None:
+    """One error line with the reasons in it, a hint, nothing on stdout."""
+    assert result.code == code
+    assert result.out == ""
+    error, hint = result.err.splitlines()[-2:]
+    assert error.startswith("error: ")
+    assert hint.startswith("hint: ")
+    assert len(hint) > len("hint: ")
+    for reason in reasons:
+        assert reason in error
+
+
+def test_report(run: Any, llama: Path, text: Path, tmp_path: Path) -> None:
+    out, imatrix = tmp_path / "stats", tmp_path / "imatrix.gguf"
+    result = run(llama, "--text", text, "-o", out, *SMALL, "--imatrix", imatrix)
+    assert result.code == 0
+    facts = dict(line.split(": ") for line in result.out.splitlines())
+    assert facts["folder"] == str(out)
+    assert facts["bytes"] == str(sum(file.stat().st_size for file in out.iterdir()))
+    assert facts["tokens"] == "64 in 4 windows of 16"
+    assert facts["inputs"] == "13, read by 22 tensors"
+    assert facts["device"] == "cpu"
+    assert facts["imatrix"] == str(imatrix)
+    assert "calibrate: 16/16 windows" in result.err
+    again = run(llama, "--text", text, "-o", out, *SMALL, "--json")
+    assert again.code == 0
+    report = json.loads(again.out)
+    assert report["resumed_blocks"] == report["blocks"] == 3
+    assert (report["tokens"], report["sites"], report["tensors"]) == (64, 13, 22)
+    assert report["imatrix"] is None
+    assert "is complete already" in report["notes"][0]
+    assert f"note: {report['notes'][0]}" in again.err
+
+
+def test_defaults(run: Any, llama: Path, text: Path, tmp_path: Path) -> None:
+    """The model reads 32 tokens: the text has 31 whole windows of them."""
+    result = run(llama, "--text", text, "-o", tmp_path / "stats", "--json")
+    report = json.loads(result.out)
+    assert (report["windows"], report["context"]) == (31, 32)
+    assert report["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert report["notes"] == ["the text has 31 windows of 32 tokens: all are read"]
+    assert open_statistics(tmp_path / "stats").tokens == 31 * 32
+
+
+def test_wrong_texts(run: Any, llama: Path, tmp_path: Path) -> None:
+    text, out = tmp_path / "other.txt", tmp_path / "stats"
+    assert_error(run(llama, "--text", text, "-o", out), "other.txt: No such file")
+    text.write_text("A" * 15)
+    assert_error(run(llama, "--text", text, "-o", out, *SMALL), "has 15 tokens", "needs 16")
+    text.write_bytes(b"A\xff")
+    assert_error(run(llama, "--text", text, "-o", out, *SMALL), "not UTF-8")
+    assert_error(run(llama, "--text", tmp_path, "-o", out, *SMALL), "Is a directory")
+    assert not out.exists()
+
+
+def test_wrong_models(run: Any, llama: Path, text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "stats"
+    assert_error(run(tmp_path / "nothing", "--text", text, "-o", out), "no folder")
+    (llama / "tokenizer.json").write_text("{}")
+    assert_error(run(llama, "--text", text, "-o", out), "not a tokenizer")
+    (llama / "tokenizer.json").unlink()
+    assert_error(run(llama, "--text", text, "-o", out), "has no tokenizer.json")
+    assert not out.exists()
+
+
+def test_wrong_options(run: Any, llama: Path, text: Path, tmp_path: Path) -> None:
+    def fails(*options: object, code: int = 1) -> str:
+        result = run(llama, "--text", text, "-o", tmp_path / "stats", *options)
+        assert_error(result, code=code)
+        return str(result.err)
+
+    assert "a context of 33 tokens" in fails("--context", 33)
+    assert "no device gpu" in fails("--device", "gpu")
+    assert "no device cuda:99" in fails("--device", "cuda:99")
+    assert "no device meta" in fails("--device", "meta")
+    fails("--windows", 0, code=2)
+    fails("--context", 0, code=2)
+    assert not (tmp_path / "stats").exists()
+
+
+def test_wrong_outputs(run: Any, llama: Path, text: Path, tmp_path: Path) -> None:
+    def fails(out: Path) -> str:
+        result = run(llama, "--text", text, "-o", out, *SMALL)
+        assert_error(result)
+        return str(result.err)
+
+    assert "is a file, expected a folder" in fails(text)
+    assert f"no folder {tmp_path / 'no'}" in fails(tmp_path / "no" / "stats")
+    before = sorted(os.listdir(llama))
+    assert "it is not a folder of statistics" in fails(llama)
+    assert sorted(os.listdir(llama)) == before
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "job.json").symlink_to(text)
+    assert "it is not a folder of statistics" in fails(tmp_path / "linked")
+    assert text.is_file()
+
+
+def test_folder_that_is_not_writable(
+    run: Any, llama: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    out = tmp_path / "stats"
+    assert_error(run(llama, "--text", text, "-o", out, *SMALL), f"{out}: Permission denied")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -112,10 +113,10 @@ def write_imatrix(
         writer.add_tensor(ggml + SUMS, sums.astype(np.float32)[None])
         writer.add_tensor(ggml + TOKENS, np.array([[statistics.tokens]], np.float32))
     try:
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+        with contextlib.closing(writer):
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

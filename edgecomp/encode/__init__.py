@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgecomp.encode.lattice_preset import encode_lattice
 from edgecomp.encode.paper_preset import encode_paper
 from edgecomp.encode.settings import (
+    CrvqSettings,
     LatticeSettings,
     PaperSettings,
     Settings,
@@ -16,6 +17,7 @@ from runtime_ops.formats import EncodedTensor
 
 __all__ = [
     "ArraySource",
+    "CrvqSettings",
     "LatticeSettings",
     "PaperSettings",
     "Settings",
@@ -36,3 +38,5 @@ def encode(source: WeightSource, settings: Settings) -> EncodedTensor:
             return encode_paper(source, settings)
         case LatticeSettings():
             return encode_lattice(source, settings)
+        case CrvqSettings():  # linears of blocks need statistics: edgecomp.crvq encodes them
+            return encode_lattice(source, settings.outer)

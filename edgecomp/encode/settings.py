@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from runtime_ops.formats.crvq import CRVQ_DIMS, MAX_CODE_BITS, MAX_STAGES
 from runtime_ops.formats.winding import MAX_CLASSES, MAX_GROUP, MAX_POINTS, radix_digits
 
 PAPER_MAX_POINTS = 1 << 16  # up to here frac(k / m) is exact in 32 bits
@@ -136,7 +137,73 @@ class LatticeSettings:
         return bits / self.chosen_dim + 8 / self.chosen_group
 
 
-Settings = PaperSettings | LatticeSettings
+@dataclass(frozen=True, slots=True)
+class CrvqSettings:
+    """Additive codebooks with critical columns: CRVQ (arXiv 2412.09282), crvq.md 1, 2 and 5.4.
+
+    Groups of `dim` weights take one of 2**codebook_bits codewords. The columns with the highest
+    `importance`, a share `critical` of all, get `extended` codewords more (with `critical_codes`
+    "scalar": a 4-bit number each instead). `sweeps` is the number of rounds of codebook solves and
+    coordinate descent; `initialisation` "greedy" starts as published, with residual k-means and no
+    error feedback. Codebooks are shared by `share`: one tensor, all of a kind, or the whole model.
+    `finetune` "block" tunes codebooks, scales and norms block by block, "end-to-end" also all of
+    them together, `epochs` times over the calibration text; `move_codes` moves codes as well. What
+    is not a linear layer of a block (embeddings, head) takes the lattice preset's `outer_bits`.
+    `damping` is added to the Hessian's diagonal, in units of its mean.
+    """
+
+    dim: int = 8
+    codebook_bits: int = 8
+    extended: int = 3
+    critical: float = 0.02
+    critical_codes: Literal["codebooks", "scalar"] = "codebooks"
+    allocation: Literal["even", "measured"] = "measured"
+    importance: Literal["obs", "activation", "weight", "random"] = "activation"
+    initialisation: Literal["hessian", "greedy"] = "hessian"
+    sweeps: int = 3
+    share: Literal["auto", "tensor", "kind", "model"] = "auto"
+    codebook_dtype: Literal["auto", "int8", "int16"] = "auto"
+    finetune: Literal["none", "block", "end-to-end"] = "end-to-end"
+    move_codes: bool = True
+    epochs: float = 1.0
+    outer_bits: float = 5.0
+    damping: float = 0.01
+    seed: int = 0
+    codec: ClassVar[str] = "crvq"
+    preset: ClassVar[str] = "crvq"
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, field: str, expected: str) -> None:
+            if not ok:
+                raise SettingsError(f"{field} is {getattr(self, field)}, expected {expected}")
+
+        need(self.dim in CRVQ_DIMS, "dim", f"one of {', '.join(map(str, CRVQ_DIMS))}")
+        need(1 <= self.codebook_bits <= MAX_CODE_BITS, "codebook_bits", f"1..{MAX_CODE_BITS}")
+        need(1 <= self.extended < MAX_STAGES, "extended", f"1..{MAX_STAGES - 1}")
+        need(0 <= self.critical <= 1, "critical", "a share of the columns, 0..1")
+        need(0 <= self.sweeps <= 100, "sweeps", "0..100")
+        need(0 < self.epochs <= 1000, "epochs", "more than 0, at most 1000")
+        need(0 < self.damping <= 1, "damping", "more than 0, at most 1")
+        need(0 <= self.seed < 1 << 63, "seed", "0 or more")
+        LatticeSettings(bits=self.outer_bits)  # refuses what that preset does not know
+
+    @property
+    def outer(self) -> LatticeSettings:
+        """Settings for matrices outside of the blocks."""
+        return LatticeSettings(bits=self.outer_bits)
+
+    @property
+    def passes(self) -> int:
+        """How often an encoder reads the weights of a matrix outside of the blocks."""
+        return self.outer.passes
+
+    @property
+    def expected_bpw(self) -> float:
+        """Bits per weight, at most: those of embeddings, which a model may consist of."""
+        return max(self.outer.expected_bpw, self.codebook_bits / self.dim * (1 + self.extended))
+
+
+Settings = PaperSettings | LatticeSettings | CrvqSettings
 
 
 def packed_bits(radix: int) -> float:

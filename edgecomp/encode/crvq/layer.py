@@ -1,0 +1,195 @@
+"""Encodes matrices that share their codebooks: start, error feedback, then solves and sweeps.
+
+Rows are independent of each other but for the codebooks, so whatever fits codebooks may look at a
+sample of rows; codes and scales are set for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgecomp.encode.crvq.clusters import kmeans, nearest
+from edgecomp.encode.crvq.expectation import GroupedTarget, fit_codebook, weighted_codes
+from edgecomp.encode.crvq.feedback import encode_with_feedback
+from edgecomp.encode.crvq.matrix import CodedMatrix, Stage, reconstruct
+from edgecomp.encode.crvq.solve import solve_codebooks, solve_scales
+from edgecomp.encode.crvq.sweep import sweep
+from edgecomp.encode.settings import CrvqSettings
+
+__all__ = ["Problem", "encode_matrices"]
+
+FIT_WEIGHTS = 1 << 21  # weights that codebooks are fitted on: 512 rows of 4096
+START_VECTORS = 1 << 15  # that k-means starts a codebook from
+START_ITERATIONS = 10
+EXPECTATIONS = 8
+GREEDY_VECTORS = 1 << 18  # for the published initialisation, which is k-means alone
+GREEDY_ITERATIONS = 100
+SCALAR_CODEWORDS = 16  # of critical columns as scalars: 4 bits
+
+Report = Callable[[str, float], None]  # what was done, and the loss relative to that of zeros
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A matrix to encode: `weight` (rows, columns) with its columns in stored order.
+
+    Columns are a multiple of the dimension; `hessian` (columns, columns) is positive definite.
+    `n_critical` is a multiple of the dimension.
+    """
+
+    name: str
+    weight: Tensor
+    hessian: Tensor
+    n_critical: int
+
+
+def encode_matrices(
+    problems: Sequence[Problem],
+    settings: CrvqSettings,
+    generator: torch.Generator,
+    report: Report = lambda stage, loss: None,
+) -> tuple[list[CodedMatrix], list[Tensor]]:
+    """The coded matrices, and the codebooks that they share: the basic one, then the others.
+
+    Deterministic for a generator's state on one machine. Zero rows get the scale 0.
+    """
+    matrices = [start_matrix(problem) for problem in problems]
+    codebooks = start_codebooks(matrices, settings, generator)
+    if settings.initialisation == "hessian":
+        for matrix in matrices:
+            encode_with_feedback(matrix, codebooks, settings.dim)
+    total = sum(float(((m.weight @ m.hessian) * m.weight).sum()) for m in matrices) or 1.0
+    gradients = [gradient_of(matrix, codebooks) for matrix in matrices]
+
+    def loss() -> float:
+        errors = zip(matrices, gradients, strict=True)
+        return sum(float((g * (m.weight - reconstruct(m, codebooks))).sum()) for m, g in errors)
+
+    report("start", loss() / total)
+    for number in range(settings.sweeps):
+        codebooks = solve_codebooks(sample_rows(matrices, generator), codebooks)
+        for i, matrix in enumerate(matrices):
+            gradients[i] = gradient_of(matrix, codebooks)
+            sweep(matrix, codebooks, settings.dim, gradients[i])
+            product = matrix.weight @ matrix.hessian - gradients[i]
+            factors = solve_scales(matrix, reconstruct(matrix, codebooks), product)
+            gradients[i] += product * (1 - factors[:, None])
+        report(f"sweep {number + 1}", loss() / total)
+    return matrices, codebooks
+
+
+def start_matrix(problem: Problem) -> CodedMatrix:
+    """A matrix without codes, every row's scale the root mean square of its weights."""
+    scales = problem.weight.square().mean(1).sqrt()
+    return CodedMatrix(
+        problem.name, problem.weight, problem.hessian, scales, [], problem.n_critical
+    )
+
+
+def gradient_of(matrix: CodedMatrix, codebooks: Sequence[Tensor]) -> Tensor:
+    """(W - V) H, float (rows, columns)."""
+    return (matrix.weight - reconstruct(matrix, codebooks)) @ matrix.hessian
+
+
+def sample_rows(
+    matrices: Sequence[CodedMatrix], generator: torch.Generator
+) -> Sequence[CodedMatrix]:
+    """The matrices with so many of their rows, drawn at random, that all have FIT_WEIGHTS weights.
+
+    All of them where they have no more than that.
+    """
+    n_weights = sum(m.weight.numel() for m in matrices)
+    if n_weights <= FIT_WEIGHTS:
+        return matrices
+    picked = []
+    for matrix in matrices:
+        count = max(1, matrix.rows * FIT_WEIGHTS // n_weights)
+        rows = torch.randperm(matrix.rows, generator=generator)[:count].to(matrix.weight.device)
+        picked.append(matrix.of_rows(rows))
+    return picked
+
+
+def start_codebooks(
+    matrices: Sequence[CodedMatrix], settings: CrvqSettings, generator: torch.Generator
+) -> list[Tensor]:
+    """The codebooks to start with; gives every matrix its stages, with codes that fit them."""
+    dim, codewords = settings.dim, 1 << settings.codebook_bits
+    critical = any(matrix.n_critical for matrix in matrices)
+    scalar = critical and settings.critical_codes == "scalar"
+    codebooks: list[Tensor] = []
+
+    def add(width: int, count: int, part: Callable[[CodedMatrix], tuple[int, int]]) -> None:
+        spans = [part(matrix) for matrix in matrices]
+        used = [(m, a, b) for m, (a, b) in zip(matrices, spans, strict=True) if b > a]
+        book = start_codebook(used, codebooks, (width, count), settings, generator)
+        codebooks.append(book)
+        for matrix, first, last in used:
+            codes = start_codes(
+                remaining(matrix, codebooks[:-1], first, last, width), book, settings
+            )
+            matrix.stages.append(Stage(len(codebooks) - 1, first, last, codes))
+
+    add(dim, codewords, lambda m: (m.n_critical if scalar else 0, m.columns))
+    if scalar:
+        add(1, SCALAR_CODEWORDS, lambda m: (0, m.n_critical))
+    elif critical:
+        for _ in range(settings.extended):
+            add(dim, codewords, lambda m: (0, m.n_critical))
+    return codebooks
+
+
+def start_codebook(
+    used: Sequence[tuple[CodedMatrix, int, int]],
+    codebooks: Sequence[Tensor],
+    size: tuple[int, int],
+    settings: CrvqSettings,
+    generator: torch.Generator,
+) -> Tensor:
+    """A codebook of `size` (dim, codewords) for what is left in columns first .. last - 1."""
+    dim, codewords = size
+    sampled = sample_rows([matrix for matrix, _, _ in used], generator)
+    parts = [
+        remaining(matrix, codebooks, first, last, dim)
+        for matrix, (_, first, last) in zip(sampled, used, strict=True)
+    ]
+    vectors = torch.cat([normalised(part, dim) for part in parts])
+    greedy = settings.initialisation == "greedy"
+    order = torch.randperm(len(vectors), generator=generator)
+    picked = vectors[order[: GREEDY_VECTORS if greedy else START_VECTORS].to(vectors.device)]
+    if greedy:
+        return kmeans(picked, codewords, GREEDY_ITERATIONS, generator)
+    book = kmeans(picked, codewords, START_ITERATIONS, generator)
+    return fit_codebook(parts, book, EXPECTATIONS)
+
+
+def start_codes(part: GroupedTarget, book: Tensor, settings: CrvqSettings) -> Tensor:
+    """The codes of every group by itself: nearest under its metric, or plainly nearest."""
+    if settings.initialisation == "hessian":
+        return weighted_codes(part, book)
+    return nearest(normalised(part, book.shape[1]), book).reshape(len(part.scales), -1)
+
+
+def remaining(
+    matrix: CodedMatrix, codebooks: Sequence[Tensor], first: int, last: int, dim: int
+) -> GroupedTarget:
+    """What the stages so far leave of the columns first .. last - 1, in groups of `dim`."""
+    left = matrix.weight[:, first:last].clone()
+    for stage in matrix.stages:
+        a, b = max(first, stage.first), min(last, stage.last)
+        if a < b:
+            width = codebooks[stage.codebook].shape[1]
+            codes = stage.codes[:, (a - stage.first) // width : (b - stage.first) // width]
+            part = codebooks[stage.codebook][codes].reshape(matrix.rows, -1)
+            left[:, a - first : b - first] -= matrix.scales[:, None] * part
+    metric = matrix.metric(first, dim, (last - first) // dim)
+    return GroupedTarget(left, matrix.scales, metric)
+
+
+def normalised(part: GroupedTarget, dim: int) -> Tensor:
+    """The groups in units of their row's scale, float (rows * groups, dim)."""
+    scales = torch.where(part.scales > 0, part.scales, torch.ones_like(part.scales))
+    return (part.target / scales[:, None]).reshape(-1, dim)

@@ -1,10 +1,14 @@
 /* Products from decoded weights: a tile is decoded once and multiplied with several tokens. */
 #include "product.h"
 
-#define BLOCK_ROWS 16  /* rows that share what is gathered of x */
-#define DECODED_ROWS 4 /* rows that are multiplied at a time: 8 KiB of weights */
-#define TILE_X 4096 /* float32 of x that are gathered at a time, for all tokens of a block */
-#define MIN_TILE 256
+#define BLOCK_TOKENS 16 /* tokens that a decoded tile is multiplied with */
+#define BLOCK_ROWS 64   /* rows that share what is gathered of x, if there are few tokens */
+#define BLOCK_SUMS 512  /* rows times tokens whose lanes are kept: 16 KiB */
+#define DECODED_ROWS 4  /* rows that are multiplied at a time: 8 KiB of weights */
+#define TILE_X 4096     /* float32 of x that are gathered at a time, for all tokens of a block: 16 KiB */
+#define MIN_TILE 256    /* TILE_X / BLOCK_TOKENS */
+
+static uint64_t at_most(uint64_t n, uint64_t limit) { return n < limit ? n : limit; }
 
 /* The rows and tokens that lanes are kept for at a time. */
 typedef struct block {
@@ -44,31 +48,36 @@ static void add_tile(const ec_product *p, ec_dots *dots, uint64_t row, uint64_t 
 static void multiply_block(const ec_product *p, const block *b) {
     uint64_t columns = p->decoder->matrix->columns;
     size_t most = b->n_tokens * EC_TILE_WEIGHTS <= TILE_X ? EC_TILE_WEIGHTS : MIN_TILE;
-    float lanes[BLOCK_ROWS][EC_BLOCK_TOKENS][EC_LANES], gathered[TILE_X];
-    for (size_t r = 0; r < b->n_rows; r++) memset(lanes[r], 0, b->n_tokens * sizeof lanes[r][0]);
+    float lanes[BLOCK_SUMS][EC_LANES], gathered[TILE_X];
+    memset(lanes, 0, b->n_rows * b->n_tokens * sizeof lanes[0]);
     for (uint64_t first = 0; first < columns; first += most) {
         ec_dots dots = {.n_tokens = b->n_tokens};
-        dots.n = columns - first < most ? (size_t)(columns - first) : most;
+        dots.n = (size_t)at_most(columns - first, most);
         dots.x = gather(p, b, first, dots.n, gathered);
         dots.x_stride = dots.n;
         for (size_t r = 0; r < b->n_rows; r += DECODED_ROWS) {
-            dots.n_rows = b->n_rows - r < DECODED_ROWS ? b->n_rows - r : DECODED_ROWS;
-            dots.lanes = lanes + r;
+            dots.n_rows = (size_t)at_most(b->n_rows - r, DECODED_ROWS);
+            dots.lanes = lanes + r * b->n_tokens;
             add_tile(p, &dots, b->row + r, first);
         }
     }
     for (size_t t = 0; t < b->n_tokens; t++) {
         float *y = p->y + (b->token + t) * p->n_rows + b->row;
-        for (size_t r = 0; r < b->n_rows; r++) y[r] = p->adds ? lane_sum(lanes[r][t]) + y[r] : lane_sum(lanes[r][t]);
+        for (size_t r = 0; r < b->n_rows; r++) {
+            float sum = lane_sum(lanes[r * b->n_tokens + t]);
+            y[r] = p->adds ? sum + y[r] : sum;
+        }
     }
 }
 
 void ec_product_direct(const ec_product *p) {
+    uint64_t tokens = at_most(p->n_tokens, BLOCK_TOKENS);
+    uint64_t rows = at_most(BLOCK_SUMS / tokens, BLOCK_ROWS); /* there is at least one token */
     block b;
-    for (b.row = 0; b.row < p->n_rows; b.row += BLOCK_ROWS) {
-        b.n_rows = p->n_rows - b.row < BLOCK_ROWS ? (size_t)(p->n_rows - b.row) : BLOCK_ROWS;
-        for (b.token = 0; b.token < p->n_tokens; b.token += EC_BLOCK_TOKENS) {
-            b.n_tokens = p->n_tokens - b.token < EC_BLOCK_TOKENS ? (size_t)(p->n_tokens - b.token) : EC_BLOCK_TOKENS;
+    for (b.row = 0; b.row < p->n_rows; b.row += rows) {
+        b.n_rows = (size_t)at_most(p->n_rows - b.row, rows);
+        for (b.token = 0; b.token < p->n_tokens; b.token += tokens) {
+            b.n_tokens = (size_t)at_most(p->n_tokens - b.token, tokens);
             multiply_block(p, &b);
         }
     }

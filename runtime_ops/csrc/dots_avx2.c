@@ -16,13 +16,14 @@ AVX2 static inline __attribute__((always_inline)) void multiply(
     size_t whole = all->n - all->n % EC_LANES;
     __m256 sums[ROWS][TOKENS];
     for (size_t r = 0; r < n_rows; r++) {
-        for (size_t t = 0; t < n_tokens; t++) sums[r][t] = _mm256_loadu_ps(all->lanes[row + r][token + t]);
+        for (size_t t = 0; t < n_tokens; t++) sums[r][t] = _mm256_loadu_ps(all->lanes[(row + r) * all->n_tokens + token + t]);
     }
     for (size_t j = 0; j < whole; j += EC_LANES) {
         __m256 inputs[TOKENS];
         for (size_t t = 0; t < n_tokens; t++) inputs[t] = _mm256_loadu_ps(x + t * all->x_stride + j);
         for (size_t r = 0; r < n_rows; r++) {
             __m256 weights = _mm256_loadu_ps(w + r * all->w_stride + j);
+            __asm__("" : "+x"(weights)); /* GCC would load it once per token: 34 products a ns, not 41, on Zen 5 */
             for (size_t t = 0; t < n_tokens; t++) {
                 sums[r][t] = _mm256_add_ps(sums[r][t], _mm256_mul_ps(weights, inputs[t]));
             }
@@ -30,7 +31,7 @@ AVX2 static inline __attribute__((always_inline)) void multiply(
     }
     for (size_t r = 0; r < n_rows; r++) {
         for (size_t t = 0; t < n_tokens; t++) {
-            float *lanes = all->lanes[row + r][token + t];
+            float *lanes = all->lanes[(row + r) * all->n_tokens + token + t];
             _mm256_storeu_ps(lanes, sums[r][t]);
             for (size_t j = whole; j < all->n; j++) {
                 lanes[j - whole] += w[r * all->w_stride + j] * x[t * all->x_stride + j];

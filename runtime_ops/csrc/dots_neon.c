@@ -16,8 +16,8 @@ static inline __attribute__((always_inline)) void multiply(
     float32x4_t low[ROWS][TOKENS], high[ROWS][TOKENS];
     for (size_t r = 0; r < n_rows; r++) {
         for (size_t t = 0; t < n_tokens; t++) {
-            low[r][t] = vld1q_f32(all->lanes[row + r][token + t]);
-            high[r][t] = vld1q_f32(all->lanes[row + r][token + t] + 4);
+            low[r][t] = vld1q_f32(all->lanes[(row + r) * all->n_tokens + token + t]);
+            high[r][t] = vld1q_f32(all->lanes[(row + r) * all->n_tokens + token + t] + 4);
         }
     }
     for (size_t j = 0; j < whole; j += EC_LANES) {
@@ -33,7 +33,7 @@ static inline __attribute__((always_inline)) void multiply(
     }
     for (size_t r = 0; r < n_rows; r++) {
         for (size_t t = 0; t < n_tokens; t++) {
-            float *lanes = all->lanes[row + r][token + t];
+            float *lanes = all->lanes[(row + r) * all->n_tokens + token + t];
             vst1q_f32(lanes, low[r][t]);
             vst1q_f32(lanes + 4, high[r][t]);
             for (size_t j = whole; j < all->n; j++) {
@@ -75,7 +75,7 @@ static void dot(const float *w, const float *x, size_t n, float *lanes) {
 void ec_dots_f32_f32_neon_armv7(const ec_dots *d) {
     for (size_t r = 0; r < d->n_rows; r++) {
         for (size_t t = 0; t < d->n_tokens; t++) {
-            dot(d->w + r * d->w_stride, d->x + t * d->x_stride, d->n, d->lanes[r][t]);
+            dot(d->w + r * d->w_stride, d->x + t * d->x_stride, d->n, d->lanes[r * d->n_tokens + t]);
         }
     }
 }

@@ -15,7 +15,7 @@ static void dot(const float *w, const float *x, size_t n, float *lanes) {
 void ec_dots_f32_f32_scalar(const ec_dots *d) {
     for (size_t r = 0; r < d->n_rows; r++) {
         for (size_t t = 0; t < d->n_tokens; t++) {
-            dot(d->w + r * d->w_stride, d->x + t * d->x_stride, d->n, d->lanes[r][t]);
+            dot(d->w + r * d->w_stride, d->x + t * d->x_stride, d->n, d->lanes[r * d->n_tokens + t]);
         }
     }
 }

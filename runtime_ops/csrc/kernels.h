@@ -23,7 +23,6 @@
 #endif
 
 #define EC_LANES 8          /* partial sums of a dot product, part of its specification */
-#define EC_BLOCK_TOKENS 16  /* tokens that a decoded tile is multiplied with at a time */
 #define EC_TILE_INDICES 128 /* indices unpacked at a time: 512 bytes, and at most 2 KiB of weights */
 #define EC_TABLE_DIM 8      /* weights in a group, and */
 #define EC_TABLE_SIZE 256   /* codewords of a codebook, where products go by tables */
@@ -87,8 +86,8 @@ typedef struct ec_dots {
     const float *w;                   /* [n_rows][w_stride] */
     size_t w_stride, n_rows;
     const float *x;                   /* [n_tokens][x_stride] */
-    size_t x_stride, n_tokens;        /* n_tokens <= EC_BLOCK_TOKENS */
-    float (*lanes)[EC_BLOCK_TOKENS][EC_LANES]; /* [n_rows] */
+    size_t x_stride, n_tokens;
+    float (*lanes)[EC_LANES];         /* [n_rows][n_tokens] */
 } ec_dots;
 
 /* Adds w[j] * x[j] to lane j mod EC_LANES of every row and token, j ascending, without fused

@@ -52,6 +52,17 @@ def test_encode_speed_prints_its_rows() -> None:
 
 
 @pytest.mark.slow
+def test_crvq_decode_prints_its_rows() -> None:
+    """Tables and decoded weights beside torch and numpy at every shape; no time is asserted."""
+    rows = rows_of("crvq_decode.py", "--quick")
+    for shape in {row["shape"] for row in rows}:
+        done = {(row["what"], row["how"]) for row in rows if row["shape"] == shape}
+        assert {("gemv", "torch"), ("gemm", "direct*"), ("gemm", "numpy")} <= done
+        assert {("gemv", "direct*"), ("gemv", "table*")} & done
+    assert all(row["ms"] > 0 and row["threads"] >= 1 for row in rows)
+
+
+@pytest.mark.slow
 def test_language_model_beats_integers() -> None:
     """Lattice KL at or below the integers' in no more bytes; the paper preset within 1 %."""
     data = ROOT / "edgecomp" / "data"

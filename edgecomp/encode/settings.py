@@ -167,7 +167,7 @@ class CrvqSettings:
     move_codes: bool = True
     epochs: float = 1.0
     outer_bits: float = 5.0
-    damping: float = 0.01
+    damping: float = 0.05
     seed: int = 0
     codec: ClassVar[str] = "crvq"
     preset: ClassVar[str] = "crvq"

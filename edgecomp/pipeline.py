@@ -17,7 +17,7 @@ from pathlib import Path
 
 from edgecomp.calibration import CalibrateReport, CalibrateSettings, calibrate_checkpoint
 from edgecomp.checkpoint import Checkpoint, TokenizerError, open_checkpoint, tokenizer_keys
-from edgecomp.compression import CompressReport, compress_checkpoint
+from edgecomp.compression import Calibration, CompressReport, compress_checkpoint
 from edgecomp.encode import LatticeSettings, Settings
 from edgecomp.evaluation import (
     Evaluation,
@@ -57,15 +57,17 @@ def compress(
     settings: Settings | None = None,
     progress: ProgressCallback = lambda step: None,
     note: Callable[[str], None] = lambda line: None,
+    calibration: Calibration | None = None,
 ) -> CompressReport:
     """The report on the container that this writes to `out` for a model folder or hub id.
 
-    `settings` None means the lattice preset at 4 bits. Raises CheckpointError, CompressError or
-    WeightError (SettingsError comes from making `settings`); an unfinished run is resumed by the
-    same call.
+    `settings` None means the lattice preset at 4 bits; CRVQ needs a `calibration`. Raises
+    CheckpointError, CompressError, CalibrationError or WeightError (SettingsError comes from making
+    `settings`); an unfinished run is resumed by the same call.
     """
     checkpoint = open_checkpoint(str(model))
-    return compress_checkpoint(checkpoint, settings or LatticeSettings(), Path(out), progress, note)
+    chosen = settings or LatticeSettings()
+    return compress_checkpoint(checkpoint, chosen, Path(out), progress, note, calibration)
 
 
 def inspect(

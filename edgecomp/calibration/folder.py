@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from edgecomp.calibration.errors import CalibrationError
 from edgecomp.calibration.sites import Site
 from edgecomp.checkpoint.safetensors_file import CheckpointError, read_header
-from edgecomp.compression.workfolder import sync_folder
+from edgecomp.disk import sync_folder
 
 __all__ = ["HEAD", "INDEX", "JOB", "StatisticsFolder", "block_file", "open_folder"]
 

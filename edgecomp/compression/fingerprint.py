@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
@@ -24,10 +25,13 @@ def settings_text(settings: Settings) -> str:
     return json.dumps(values, sort_keys=True)
 
 
-def job_text(checkpoint: Checkpoint, settings: Settings) -> str:
+def job_text(
+    checkpoint: Checkpoint, settings: Settings, learned: Mapping[str, object] | None = None
+) -> str:
     """What decides the output's bytes, as JSON: version, settings and a fingerprint of the model.
 
-    A shard counts as unchanged while its name, size, modification time and header are the same.
+    `learned` says what was learned from besides the model. A shard counts as unchanged while its
+    name, size, modification time and header are the same.
     """
     texts = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
     files = {
@@ -49,6 +53,7 @@ def job_text(checkpoint: Checkpoint, settings: Settings) -> str:
             "edgecomp": version("edgecomp"),
             "name": checkpoint.name,
             "settings": settings_text(settings),
+            "learned": dict(learned or {}),
             "files": files,
             "shards": shards,
         },

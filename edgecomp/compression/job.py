@@ -14,16 +14,17 @@ from edgecomp.checkpoint import Checkpoint, TensorEntry
 from edgecomp.compression.checks import CompressError, check_output, check_space
 from edgecomp.compression.counted_source import CountedSource
 from edgecomp.compression.fingerprint import job_text, sha256_of
+from edgecomp.compression.linears import Calibration, LinearsJob, encode_linears, open_linears
 from edgecomp.compression.model_keys import accepted_bundle
 from edgecomp.compression.report import CompressReport, RawTensor, raw_reason
 from edgecomp.compression.workfolder import (
     WorkFolder,
     WorkFolderBusyError,
     open_work_folder,
-    sync_folder,
     work_folder_path,
 )
-from edgecomp.encode import Settings, WeightError, encode
+from edgecomp.disk import sync_folder
+from edgecomp.encode import CrvqSettings, Settings, WeightError, encode
 from edgecomp.progress import ProgressCallback, Step
 from exporters.bundle import ModelBundle, TensorSource
 from exporters.gguf import ContainerError, open_container, write_container
@@ -41,6 +42,7 @@ class Job:
     out: Path
     progress: ProgressCallback
     note: Callable[[str], None]
+    calibration: Calibration | None
 
 
 def compress_checkpoint(
@@ -49,8 +51,9 @@ def compress_checkpoint(
     out: Path,
     progress: ProgressCallback = lambda step: None,
     note: Callable[[str], None] = lambda line: None,
+    calibration: Calibration | None = None,
 ) -> CompressReport:
-    """The report on the container that this writes to `out`.
+    """The report on the container that this writes to `out`; CRVQ needs a `calibration`.
 
     Finished tensors are kept in a work folder beside `out` until the container is complete, so a
     run that was killed goes on where it was. The same checkpoint and settings give the same bytes.
@@ -66,9 +69,10 @@ def compress_checkpoint(
         notes.append(line)
         note(line)
 
-    job = Job(checkpoint, settings, out, progress, tell)
+    job = Job(checkpoint, settings, out, progress, tell, calibration)
+    learned = calibration.fingerprint if calibration is not None else {}
     try:
-        with open_work_folder(out, job_text(checkpoint, settings)) as folder:
+        with open_work_folder(out, job_text(checkpoint, settings, learned)) as folder:
             if folder.restarted:
                 tell("starting over: settings or model differ from those of the unfinished run")
             for line in checkpoint.notes:
@@ -96,7 +100,13 @@ def run(job: Job, folder: WorkFolder) -> CompressReport:
     """Encodes what is not finished yet, writes the container and removes the work folder."""
     checkpoint = job.checkpoint
     bundle = accepted_bundle(checkpoint, job.settings, folder.path / "complete", job.note)
-    encoded_weights, resumed, encode_seconds = encode_tensors(job, folder)
+    linears = linears_job(job, folder)
+    skipped = set() if linears is None else set(linears.names)
+    encoded_weights, resumed, encode_seconds = encode_tensors(job, folder, skipped)
+    if linears is not None:
+        started = time.perf_counter()
+        encoded_weights += encode_linears(linears)
+        encode_seconds += time.perf_counter() - started
     started = time.perf_counter()
     write(job, folder, bundle)
     write_seconds = time.perf_counter() - started
@@ -116,20 +126,31 @@ def run(job: Job, folder: WorkFolder) -> CompressReport:
     )
 
 
-def encode_tensors(job: Job, folder: WorkFolder) -> tuple[int, int, float]:
-    """Saves every tensor's codes in the work folder.
+def linears_job(job: Job, folder: WorkFolder) -> LinearsJob | None:
+    """The linears that are coded together, where the codec does so."""
+    if not isinstance(job.settings, CrvqSettings):
+        return None
+    tell = (job.progress, job.note)
+    return open_linears(job.checkpoint, job.settings, job.calibration, folder, tell)
+
+
+def encode_tensors(job: Job, folder: WorkFolder, skipped: set[str]) -> tuple[int, int, float]:
+    """Saves every tensor's codes in the work folder, but for those that are coded together.
 
     Returns the weights encoded now, the tensors that were there already, and the seconds spent.
     """
-    tensors = job.checkpoint.tensors
-    finished = {i for i, entry in enumerate(tensors) if folder.finished(i, entry.name)}
+    tensors = tuple(entry for entry in job.checkpoint.tensors if entry.name not in skipped)
+    places = {entry.name: i for i, entry in enumerate(job.checkpoint.tensors)}
+    finished = {
+        i for i, entry in enumerate(tensors) if folder.finished(places[entry.name], entry.name)
+    }
     step = Step(
         stage="encode",
         item="",
         items_done=len(finished),
         items=len(tensors),
         bytes_done=sum(tensors[i].n_bytes for i in finished),
-        bytes=job.checkpoint.n_bytes,
+        bytes=sum(entry.n_bytes for entry in tensors),
     )
     if finished:
         job.note(f"going on with {len(finished)} of {len(tensors)} tensors finished before")
@@ -151,7 +172,7 @@ def encode_tensors(job: Job, folder: WorkFolder) -> tuple[int, int, float]:
                 f"tensor {entry.name}: {error}", "docs/format.md lists the limits of shapes"
             ) from error
         seconds += time.perf_counter() - started
-        folder.save(i, entry.name, encoded)
+        folder.save(places[entry.name], entry.name, encoded)
         weights += entry.n_weights
         step = replace(
             step, items_done=step.items_done + 1, bytes_done=step.bytes_done + entry.n_bytes

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgecomp.calibration.folder import StatisticsFolder
+from edgecomp.disk import sync_folder
 from exporters.bundle import ModelBundle, TensorSource
 from exporters.gguf import ContainerError, open_container, write_container
 from runtime_ops.formats import EncodedTensor, FormatError
@@ -24,12 +26,18 @@ __all__ = [
     "WorkFolder",
     "WorkFolderBusyError",
     "open_work_folder",
-    "sync_folder",
     "work_folder_path",
 ]
 
 
-OWN_FILES = re.compile(r"job\.json(\.tmp)?|\d{6}\.gguf|complete|\.edgecomp-[0-9a-f]{16}\.tmp")
+KEPT_FILES = re.compile(
+    r"\d{6}\.gguf|crvq-[a-z]+(-\d{4})?\.safetensors|(original|coded)-\d{4}\.f32"
+)
+OWN_FILES = re.compile(
+    KEPT_FILES.pattern
+    + r"|job\.json(\.tmp)?|complete|\.edgecomp-[0-9a-f]{16}\.tmp|crvq-[a-z0-9-]+\.safetensors\.tmp"
+)
+STATISTICS = "statistics"  # a folder of its own, which calibration looks after
 
 
 class WorkFolderBusyError(OSError):
@@ -72,15 +80,27 @@ class WorkFolder:
 
     def n_bytes(self) -> int:
         """Bytes of everything in the folder."""
-        return sum(file.stat().st_size for file in self.path.iterdir())
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+    @property
+    def statistics(self) -> Path:
+        """The folder of statistics that were gathered for this run."""
+        return self.path / STATISTICS
 
     def remove(self) -> None:
         """Deletes the files that a run makes, and the folder if that was all."""
         with contextlib.suppress(OSError):
+            remove_statistics(self.path)
             for file in self.path.iterdir():
                 if OWN_FILES.fullmatch(file.name):
                     file.unlink()
             self.path.rmdir()
+
+
+def remove_statistics(path: Path) -> None:
+    """Deletes the statistics in a work folder, if there are any."""
+    if (path / STATISTICS).is_dir():
+        StatisticsFolder(path / STATISTICS, restarted=False).remove()
 
 
 def work_folder_path(out: Path) -> Path:
@@ -110,7 +130,7 @@ def open_work_folder(out: Path, job: str) -> Iterator[WorkFolder]:
         try:
             yield folder
         finally:
-            if path.is_dir() and not any(path.glob("*.gguf")):
+            if path.is_dir() and not any(is_kept(file) for file in path.iterdir()):
                 folder.remove()
     finally:
         os.close(lock)
@@ -123,14 +143,18 @@ def claim(path: Path, job: str) -> bool:
     """
     job_file = path / "job.json"
     for file in path.iterdir():
-        if file.is_symlink() or not (file.is_file() and OWN_FILES.fullmatch(file.name)):
+        own = file.is_dir() if file.name == STATISTICS else OWN_FILES.fullmatch(file.name)
+        if file.is_symlink() or not own or not (file.is_file() or file.name == STATISTICS):
             raise foreign(path)
     if job_file.is_file() and job_file.read_bytes() == job.encode():
         for leftover in path.iterdir():
-            if leftover != job_file and leftover.suffix != ".gguf":
+            if leftover != job_file and not is_kept(leftover):
                 leftover.unlink()
         return False
-    stale = any(path.glob("*.gguf"))
+    stale = any(is_kept(file) for file in path.iterdir())
+    remove_statistics(path)
+    if (path / STATISTICS).is_dir():  # which holds something else
+        raise foreign(path)
     for file in path.iterdir():
         file.unlink()
     temporary = path / "job.json.tmp"
@@ -143,16 +167,12 @@ def claim(path: Path, job: str) -> bool:
     return stale
 
 
+def is_kept(file: Path) -> bool:
+    """Whether an entry of a work folder is worth keeping when a run ends early."""
+    return file.name == STATISTICS or KEPT_FILES.fullmatch(file.name) is not None
+
+
 def foreign(path: Path) -> OSError:
     """The error for a work folder that holds something else, which must not be touched."""
     reason = "not a work folder of edgecomp; move it away"
     return OSError(errno.EEXIST, reason, str(path))
-
-
-def sync_folder(path: Path) -> None:
-    """Puts a folder's names on the disk: a file that was moved there survives a power loss."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

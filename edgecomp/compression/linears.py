@@ -1,0 +1,196 @@
+"""CRVQ's part of a compression: the linears of all blocks, coded together, into the work folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecomp.calibration import (
+    CalibrateSettings,
+    Statistics,
+    calibrate_checkpoint,
+    open_statistics,
+    open_streamed,
+)
+from edgecomp.calibration.settings import choose_device
+from edgecomp.calibration.windows import cut_windows
+from edgecomp.checkpoint import Checkpoint, TensorEntry, context_length
+from edgecomp.compression.checks import CompressError
+from edgecomp.compression.workfolder import WorkFolder
+from edgecomp.encode import ArraySource, CrvqSettings
+from edgecomp.encode.raw import encode_raw
+from edgecomp.evaluation import build_model, load_original, read_tokens
+from edgecomp.progress import ProgressCallback
+from runtime_ops.formats import EncodedTensor
+from runtime_ops.native import decode
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Calibration", "LinearsJob", "encode_linears", "open_linears"]
+
+TUNING_CONTEXT = 256  # tokens in a window that tuning reads, where the model can read as many
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The text that a codec learns from; `statistics` of an earlier calibration, if there are any.
+
+    `windows` and `context` are those of `edgecomp calibrate`, `device` is where torch works.
+    """
+
+    text: Path
+    statistics: Path | None = None
+    windows: int = 256
+    context: int | None = None
+    device: str = "auto"
+
+    @property
+    def fingerprint(self) -> dict[str, object]:
+        """What of it decides the output's bytes."""
+        statistics = None
+        if self.statistics is not None:
+            index = self.statistics / "index.json"
+            statistics = hashlib.sha256(index.read_bytes()).hexdigest()
+        return {
+            "text": hashlib.sha256(self.text.read_bytes()).hexdigest(),
+            "statistics": statistics,
+            "windows": self.windows,
+            "context": self.context,
+        }
+
+
+@dataclass(frozen=True)
+class LinearsJob:
+    """What is coded, with what, and whom it tells; `names` are the tensors that get codebooks."""
+
+    checkpoint: Checkpoint
+    settings: CrvqSettings
+    calibration: Calibration
+    statistics: Statistics
+    names: tuple[str, ...]
+    folder: WorkFolder
+    progress: ProgressCallback
+    note: Callable[[str], None]
+
+    def index(self, name: str) -> int:
+        """The position of a tensor in the checkpoint."""
+        return next(i for i, e in enumerate(self.checkpoint.tensors) if e.name == name)
+
+
+def open_linears(
+    checkpoint: Checkpoint,
+    settings: CrvqSettings,
+    calibration: Calibration | None,
+    folder: WorkFolder,
+    tell: tuple[ProgressCallback, Callable[[str], None]],
+) -> LinearsJob:
+    """The job, with statistics that were given or are gathered now into the work folder."""
+    progress, note = tell
+    if calibration is None:
+        raise CompressError(
+            "the codec crvq needs a calibration text", "give --calibration a UTF-8 text file"
+        )
+    if calibration.statistics is not None:
+        statistics = open_statistics(calibration.statistics, checkpoint)
+    else:
+        how = CalibrateSettings(calibration.windows, calibration.context, calibration.device)
+        place = folder.statistics
+        calibrate_checkpoint(checkpoint, calibration.text, place, how, progress, note)
+        statistics = open_statistics(place, checkpoint)
+    head = set(open_streamed(checkpoint).head_site().tensors)
+    names: list[str] = []
+    for site in statistics.sites:
+        if site.transposed:
+            note(f"{site.tensors[0]} is stored transposed: it is coded like an embedding")
+        elif not head & set(site.tensors):
+            names += site.tensors
+    if not names:
+        raise CompressError(
+            f"{checkpoint.name} has no linear that CRVQ can code", "use --codec winding"
+        )
+    return LinearsJob(
+        checkpoint, settings, calibration, statistics, tuple(names), folder, progress, note
+    )
+
+
+def encode_linears(job: LinearsJob) -> int:
+    """Saves every linear and every tuned vector in the work folder; returns the linears' weights.
+
+    All other tensors are there already, as they are stored.
+    """
+    import torch
+
+    from edgecomp.crvq.run import CrvqJob, encode_model
+    from edgecomp.crvq.tensors import coded_tensors, folds, tuned_vectors
+
+    torch.manual_seed(job.settings.seed)
+    coded = encode_model(
+        CrvqJob(
+            checkpoint=job.checkpoint,
+            statistics=job.statistics,
+            settings=job.settings,
+            linears=job.names,
+            tokens=torch.from_numpy(tuning_windows(job)),
+            networks=lambda: networks(job),
+            device=torch.device(choose_device(job.calibration.device)),
+            folder=job.folder.path,
+            progress=job.progress,
+            note=job.note,
+        )
+    )
+    weights = 0
+    for name, tensor in coded_tensors(coded, job.checkpoint, job.settings):
+        job.folder.save(job.index(name), name, tensor)
+        weights += tensor.n_weights
+    for name, vector in tuned_vectors(coded).items():
+        job.folder.save(job.index(name), name, encode_raw(ArraySource(vector)))
+    folded = len(folds(coded, job.checkpoint))
+    if folded and job.settings.critical > 0:
+        job.note(f"{folded} permutations lie in the rows of the matrices in front")
+    return weights
+
+
+def tuning_windows(job: LinearsJob) -> NDArray[np.int64]:
+    """All windows of the calibration text, int64 (windows, length)."""
+    checkpoint = job.checkpoint
+    assert checkpoint.tokenizer is not None, "calibration has read it"
+    tokens = read_tokens(checkpoint.tokenizer, job.calibration.text.read_text(encoding="utf-8"))
+    longest = context_length(checkpoint.config) or TUNING_CONTEXT
+    context = min(TUNING_CONTEXT, longest)
+    vocab_size = checkpoint.config.get("vocab_size")
+    most = vocab_size if isinstance(vocab_size, int) else int(tokens.max(initial=0)) + 1
+    return cut_windows(tokens, max(1, tokens.size // context), context, most)
+
+
+def networks(job: LinearsJob) -> tuple[nn.Module, nn.Module]:
+    """The original, and the network with the tensors outside of the linears as they are stored."""
+    device = choose_device(job.calibration.device)
+    original: Any = load_original(job.checkpoint).network
+    student: Any = build_model(
+        job.checkpoint.name, job.checkpoint.config, list_weights(job)
+    ).network
+    return original.to(device), student.to(device)
+
+
+def list_weights(job: LinearsJob) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Every tensor of the student, float32; the linears' are the original's, and never used."""
+    linears = set(job.names)
+    for i, entry in enumerate(job.checkpoint.tensors):
+        yield entry.name, student_weight(job, i, entry, entry.name in linears)
+
+
+def student_weight(
+    job: LinearsJob, i: int, entry: TensorEntry, is_linear: bool
+) -> NDArray[np.float32]:
+    """One tensor of the student, float32."""
+    if is_linear or len(entry.shape) < 2:
+        return job.checkpoint.source(entry.name).read(0, entry.n_weights).reshape(entry.shape)
+    stored: EncodedTensor = job.folder.load(i, entry.name)
+    return decode(stored)

@@ -1,0 +1,103 @@
+"""Tunes one block after the other, so that each gives what the original's gives.
+
+Two streams of hidden states go through the model: the original's, whose block outputs are the
+targets, and that of the blocks tuned so far. So a block makes up for errors before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgecomp.calibration import StreamedNetwork
+from edgecomp.calibration.hidden import HiddenStates, HiddenWriter
+from edgecomp.crvq.coded_linear import coded_linears
+from edgecomp.crvq.coded_model import CodedModel
+from edgecomp.crvq.tune_model import BATCH_TOKENS, steps_of, vector_parameters
+from edgecomp.crvq.tuning import Tuner, batches
+from edgecomp.encode.settings import CrvqSettings
+
+__all__ = ["BlockTuner"]
+
+
+class BlockTuner:
+    """The two streams over the calibration windows, and the block that comes next."""
+
+    def __init__(
+        self, network: StreamedNetwork, tokens: Tensor, folder: Path, settings: CrvqSettings
+    ) -> None:
+        self.network = network
+        self.tokens = tokens
+        self.folder = folder
+        self.settings = settings
+        self.batch = max(1, BATCH_TOKENS // tokens.shape[1])
+
+    def hidden(self, stream: str, i: int) -> HiddenStates:
+        """A stream's input of block i, of all windows."""
+        windows, context = self.tokens.shape
+        path = self.folder / f"{stream}-{i:04}.f32"
+        return HiddenStates(path, windows, context, self.network.hidden_size)
+
+    def start(self) -> None:
+        """Writes the first block's input, the same for both streams."""
+        for stream in ("original", "coded"):
+            with HiddenWriter(self.hidden(stream, 0)) as writer:
+                for first in range(0, len(self.tokens), self.batch):
+                    writer.write(self.network.embed(self.tokens[first : first + self.batch]))
+
+    def advance(self, stream: str, i: int, block: nn.Module) -> None:
+        """Writes block i's outputs for a stream, and removes its inputs."""
+        before = self.hidden(stream, i)
+        with torch.no_grad(), HiddenWriter(self.hidden(stream, i + 1)) as writer:
+            for part in before.batches(self.batch):
+                writer.write(self.network.run_block(i, block, part.to(self.network.device)))
+
+    def tune(
+        self,
+        i: int,
+        coded: CodedModel,
+        shared: bool,
+        generator: torch.Generator,
+        show: Callable[[int, int, float], None],
+    ) -> None:
+        """Changes the linears and vectors of block i in `coded`, and moves both streams on.
+
+        The loss is the mean squared error relative to the mean square of what the block adds.
+        `shared` codebooks, which other blocks use as well, stay.
+        """
+        block = self.network.load_block(i)
+        names = self.network.block_tensors(i)
+        self.advance("original", i, block)
+        own = coded.part(name for name in names.values() if name in coded.tensors)
+        inputs, targets = self.read("coded", i), self.read("original", i + 1)
+        vectors = vector_parameters(block, names)
+        n_steps = steps_of(self.tokens, self.settings)
+        with coded_linears(block, own, names) as linears:
+            tuner = Tuner(
+                list(linears.values()), list(vectors.values()), n_steps,
+                books=not shared, move_codes=self.settings.move_codes,
+            )  # fmt: skip
+            running = 0.0
+            size = float((targets - self.read("original", i)).square().mean()) or 1.0
+            for done, picks in enumerate(batches(len(self.tokens), self.batch, n_steps, generator)):
+                device = self.network.device
+                found = self.network.run_block(i, block, inputs[picks].to(device))
+                loss = (found - targets[picks].to(device)).square().mean() / size
+                value = tuner.step(loss)
+                running = value if done == 0 else 0.9 * running + 0.1 * value
+                show(done + 1, n_steps, running)
+            for parameter in block.parameters():
+                parameter.requires_grad_(False)
+            self.advance("coded", i, block)
+        coded.update(own)
+        coded.vectors |= {name: p.detach().clone() for name, p in vectors.items()}
+
+    def read(self, stream: str, i: int) -> Tensor:
+        """A stream's hidden states of all windows, mapped from their file."""
+        states = self.hidden(stream, i)
+        n = states.n_bytes // 4
+        mapped = torch.from_file(str(states.path), shared=False, size=n, dtype=torch.float32)
+        return mapped.reshape(states.windows, states.context, states.columns)

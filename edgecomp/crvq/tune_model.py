@@ -1,0 +1,132 @@
+"""Tunes the whole model: KL divergence from the original on the calibration text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgecomp.crvq.coded_linear import coded_linears
+from edgecomp.crvq.coded_model import CodedModel
+from edgecomp.crvq.tuning import Tuner, batches
+from edgecomp.encode.settings import CrvqSettings
+
+__all__ = ["BATCH_TOKENS", "Teaching", "output_fisher", "steps_of", "tune_model"]
+
+BATCH_TOKENS = 2048
+FISHER_TOKENS = 8192
+
+
+def steps_of(tokens: Tensor, settings: CrvqSettings) -> int:
+    """Steps of `settings.epochs` rounds over windows of tokens (windows, length)."""
+    batch = max(1, BATCH_TOKENS // tokens.shape[1])
+    return max(1, round(settings.epochs * len(tokens) / batch))
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Two transformers causal language models on one device, and the text that they read.
+
+    `student` has the weights that are stored outside of the coded linears; `names` has the tensor
+    of each of its parameters. `tokens` int64 (windows, length).
+    """
+
+    original: nn.Module
+    student: nn.Module
+    names: Mapping[str, str]
+    tokens: Tensor
+
+
+def tune_model(
+    teaching: Teaching,
+    coded: CodedModel,
+    settings: CrvqSettings,
+    generator: torch.Generator,
+    show: Callable[[int, int, float], None],
+) -> None:
+    """Changes `coded` so that the student gives what the original gives.
+
+    Tuned vectors are kept in `coded`. `show` gets the steps done, all steps, and the running loss
+    in nats.
+    """
+    original, student = teaching.original, teaching.student
+    names, tokens = teaching.names, teaching.tokens
+    batch = max(1, BATCH_TOKENS // tokens.shape[1])
+    n_steps = steps_of(tokens, settings)
+    device = next(original.parameters()).device
+    vectors = vector_parameters(student, names)
+    for parameter in [*original.parameters(), *student.parameters()]:
+        parameter.requires_grad_(False)
+    with coded_linears(student, coded, names) as linears:
+        tuner = Tuner(
+            list(linears.values()), list(vectors.values()), n_steps,
+            move_codes=settings.move_codes,
+        )  # fmt: skip
+        running = 0.0
+        for done, picks in enumerate(batches(len(tokens), batch, n_steps, generator)):
+            part = tokens[picks].to(device)
+            with torch.no_grad():
+                wanted = log_probabilities(original, part)
+            loss = nn.functional.kl_div(
+                log_probabilities(student, part), wanted, log_target=True, reduction="sum"
+            )
+            value = tuner.step(loss / part.numel())
+            running = value if done == 0 else 0.9 * running + 0.1 * value
+            show(done + 1, n_steps, running)
+    coded.vectors |= {name: p.detach().clone() for name, p in vectors.items()}
+
+
+def vector_parameters(network: nn.Module, names: Mapping[str, str]) -> dict[str, nn.Parameter]:
+    """Norms and biases of a network by tensor name."""
+    found: dict[str, nn.Parameter] = {}
+    for path, parameter in network.named_parameters():
+        if parameter.dim() == 1 and path in names:
+            found[names[path]] = parameter
+    return found
+
+
+def log_probabilities(network: Any, tokens: Tensor) -> Tensor:
+    """Log-probabilities of every next token, float32 (n, length, vocab)."""
+    logits: Tensor = network(input_ids=tokens, use_cache=False).logits
+    return logits.float().log_softmax(-1)
+
+
+def output_fisher(
+    network: nn.Module, names: Mapping[str, str], tokens: Tensor, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """The mean squared gradient of every linear's outputs, float32 (rows,), by tensor name.
+
+    The gradient is that of the log-likelihood of a window of tokens that are drawn from the model
+    itself, so the mean is the diagonal of the Fisher information: half its product with the squared
+    error of an output is, to second order, what the error adds to the KL divergence.
+    """
+    sums: dict[str, Tensor] = {}
+    hooks = []
+
+    def watch(name: str) -> Callable[[nn.Module, Any, tuple[Tensor, ...]], None]:
+        def add(module: nn.Module, inputs: Any, outputs: tuple[Tensor, ...]) -> None:
+            squares = outputs[0].flatten(0, -2).square().sum(0)
+            sums[name] = sums.get(name, torch.zeros_like(squares)) + squares
+
+        return add
+
+    for path, module in network.named_modules():
+        if isinstance(module, nn.Linear) and f"{path}.weight" in names:
+            hooks.append(module.register_full_backward_hook(watch(names[f"{path}.weight"])))
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    device = next(network.parameters()).device
+    batch = max(1, BATCH_TOKENS // tokens.shape[1])
+    used = tokens[: max(1, FISHER_TOKENS // tokens.shape[1])]
+    for first in range(0, len(used), batch):
+        found = log_probabilities(network, used[first : first + batch].to(device))
+        chances = found.detach().exp().flatten(0, -2).cpu()
+        drawn = torch.multinomial(chances, 1, generator=generator).to(device)
+        (-found.flatten(0, -2).gather(1, drawn).sum()).backward()  # type: ignore[no-untyped-call]
+        network.zero_grad(set_to_none=True)
+    for hook in hooks:
+        hook.remove()
+    return {name: total / used.numel() for name, total in sums.items()}

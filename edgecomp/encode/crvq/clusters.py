@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from edgecomp.encode.crvq.matrix import first_least
+
 __all__ = ["kmeans", "nearest"]
 
-PIECE = 1 << 16  # vectors compared with all codewords at once: 64 MiB of float32 at 256 codewords
+PIECE = 1 << 12  # vectors compared with all codewords at once: 4 MiB of float32 at 256 codewords
 
 
 def kmeans(vectors: Tensor, codewords: int, iterations: int, generator: torch.Generator) -> Tensor:
@@ -36,9 +38,9 @@ def kmeans(vectors: Tensor, codewords: int, iterations: int, generator: torch.Ge
 
 def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
     """The nearest codeword of every vector (n, dim), int64 (n,)."""
-    half_norms = 0.5 * (codebook * codebook).sum(1)
+    norms = codebook.square().sum(1)
     pieces = [
-        torch.argmin(half_norms - vectors[i : i + PIECE] @ codebook.T, 1)
+        first_least(torch.addmm(norms, vectors[i : i + PIECE], codebook.T, alpha=-2))
         for i in range(0, len(vectors), PIECE)
     ]
     return torch.cat(pieces)

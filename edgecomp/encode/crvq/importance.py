@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -25,8 +26,9 @@ def damped(hessian: Tensor, damping: float) -> Tensor:
     mean = hessian.diagonal().mean()
     if not mean > 0:
         return torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device)
-    eye = torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device)
-    return (hessian + hessian.T) / 2 + damping * mean * eye
+    symmetric = (hessian + hessian.T).mul_(0.5)
+    symmetric.diagonal().add_(damping * mean)
+    return symmetric
 
 
 def importance(
@@ -37,31 +39,42 @@ def importance(
     codewords: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """The importance of every column of weight (rows, columns), float (columns,).
+    """The importance of every column of weight (rows, columns), float64 (columns,).
 
     obs: max over rows of (W - Q)^2 / (2 [H^-1]_jj), the paper's (eq. 7); activation: mean over rows
     of (W - Q)^2 H_jj, that of the released code; weight: mean |W|; random: drawn. Q is a trial
     quantisation of W by one codebook (crvq.md 2.1). `hessian` is damped.
     """
     if metric == "random":
-        return torch.rand(weight.shape[1], generator=generator).to(weight)
+        return torch.rand(weight.shape[1], generator=generator).double().to(weight.device)
     if metric == "weight":
-        return weight.abs().mean(0)
-    residual = (weight - trial(weight, dim, codewords, generator)).square()
+        return weight.abs().mean(0).double()
+    error, unit = trial_error(weight, dim, codewords, generator)
     if metric == "activation":
-        return residual.mean(0) * hessian.diagonal()
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian.double())).diagonal()
-    return residual.amax(0) / (2 * inverse.clamp(min=1e-30)).to(weight)
+        return error.square().mean(0).double() * unit**2 * hessian.diagonal()
+    # H = L L^T, so [H^-1]_jj is the square of column j of L^-1.
+    lower = torch.linalg.cholesky(hessian.double())
+    eye = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
+    inverse: Tensor = torch.linalg.solve_triangular(lower, eye, upper=False).square().sum(0)
+    return error.abs().amax(0).double().square() * unit**2 / (2 * inverse)
 
 
-def trial(weight: Tensor, dim: int, codewords: int, generator: torch.Generator) -> Tensor:
-    """The weights (rows, columns) after one codebook in the order of columns as they come."""
-    rows, columns = weight.shape
-    padded = torch.nn.functional.pad(weight, (0, -columns % dim))
-    vectors = padded.reshape(-1, dim)
+def trial_error(
+    weight: Tensor, dim: int, codewords: int, generator: torch.Generator
+) -> tuple[Tensor, float]:
+    """Weights (rows, columns) minus one codebook's, in a unit that is given as well.
+
+    Columns are grouped as they come. The unit is a power of two near the largest weight: squares
+    of weights of 1e-20 would be 0 in float32.
+    """
+    columns = weight.shape[1]
+    unit = math.ldexp(1.0, math.frexp(float(weight.abs().max()))[1])
+    padded = torch.nn.functional.pad(weight / unit, (0, -columns % dim)).contiguous()
+    vectors = padded.view(-1, dim)
     picks = torch.randperm(len(vectors), generator=generator)[:PREQUANT_VECTORS]
     codebook = kmeans(vectors[picks.to(weight.device)], codewords, PREQUANT_ITERATIONS, generator)
-    return codebook[nearest(vectors, codebook)].reshape(rows, -1)[:, :columns]
+    vectors -= codebook.index_select(0, nearest(vectors, codebook))
+    return padded[:, :columns], unit
 
 
 def order_columns(scores: list[Tensor]) -> Tensor:

@@ -6,7 +6,8 @@ sample of rows; codes and scales are set for all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from edgecomp.encode.crvq.clusters import kmeans, nearest
 from edgecomp.encode.crvq.expectation import GroupedTarget, fit_codebook, weighted_codes
 from edgecomp.encode.crvq.feedback import encode_with_feedback
-from edgecomp.encode.crvq.matrix import CodedMatrix, Stage, reconstruct
+from edgecomp.encode.crvq.matrix import CodedMatrix, Stage, reconstruct, weighted_loss
 from edgecomp.encode.crvq.solve import solve_codebooks, solve_scales
 from edgecomp.encode.crvq.sweep import sweep
 from edgecomp.encode.settings import CrvqSettings
@@ -29,6 +30,8 @@ EXPECTATIONS = 8
 GREEDY_VECTORS = 1 << 18  # for the published initialisation, which is k-means alone
 GREEDY_ITERATIONS = 100
 SCALAR_CODEWORDS = 16  # of critical columns as scalars: 4 bits
+MODERATE = 20  # exponents of two up to which sizes are taken as they are
+NEGLIGIBLE = 1e-15  # of a row beside the largest one
 
 Report = Callable[[str, float], None]  # what was done, and the loss relative to that of zeros
 
@@ -57,42 +60,72 @@ def encode_matrices(
 
     Deterministic for a generator's state on one machine. Zero rows get the scale 0.
     """
-    matrices = [start_matrix(problem) for problem in problems]
+    unit = unit_of(float(p.weight.abs().max()) for p in problems)
+    matrices = start_matrices(problems, unit)
     codebooks = start_codebooks(matrices, settings, generator)
     if settings.initialisation == "hessian":
-        for matrix in matrices:
-            encode_with_feedback(matrix, codebooks, settings.dim)
-    total = sum(float(((m.weight @ m.hessian) * m.weight).sum()) for m in matrices) or 1.0
-    gradients = [gradient_of(matrix, codebooks) for matrix in matrices]
-
-    def loss() -> float:
-        errors = zip(matrices, gradients, strict=True)
-        return sum(float((g * (m.weight - reconstruct(m, codebooks))).sum()) for m, g in errors)
-
-    report("start", loss() / total)
+        losses = [encode_with_feedback(matrix, codebooks, settings.dim) for matrix in matrices]
+    else:
+        losses = [weighted_loss(matrix, codebooks) for matrix in matrices]
+    asked = [matrix.weight @ matrix.hessian for matrix in matrices]
+    total = sum(float((a * m.weight).sum()) for a, m in zip(asked, matrices, strict=True)) or 1.0
+    report("start", sum(losses) / total)
     for number in range(settings.sweeps):
         codebooks = solve_codebooks(sample_rows(matrices, generator), codebooks)
-        for i, matrix in enumerate(matrices):
-            gradients[i] = gradient_of(matrix, codebooks)
-            sweep(matrix, codebooks, settings.dim, gradients[i])
-            product = matrix.weight @ matrix.hessian - gradients[i]
-            factors = solve_scales(matrix, reconstruct(matrix, codebooks), product)
-            gradients[i] += product * (1 - factors[:, None])
-        report(f"sweep {number + 1}", loss() / total)
+        losses = [
+            improve(matrix, codebooks, settings.dim, a)
+            for a, matrix in zip(asked, matrices, strict=True)
+        ]
+        report(f"sweep {number + 1}", sum(losses) / total)
+    for matrix, problem in zip(matrices, problems, strict=True):
+        matrix.weight, matrix.hessian = problem.weight, problem.hessian
+        matrix.scales = matrix.scales * unit
     return matrices, codebooks
 
 
-def start_matrix(problem: Problem) -> CodedMatrix:
-    """A matrix without codes, every row's scale the root mean square of its weights."""
-    scales = problem.weight.square().mean(1).sqrt()
-    return CodedMatrix(
-        problem.name, problem.weight, problem.hessian, scales, [], problem.n_critical
-    )
+def improve(matrix: CodedMatrix, codebooks: Sequence[Tensor], dim: int, asked: Tensor) -> float:
+    """The loss after one sweep, with the best scales before and after; `asked` is W H.
+
+    Two products as large as W H: the gradient, and what the sweep adds to it.
+    """
+    decoded = reconstruct(matrix, codebooks)
+    gradient = decoded @ matrix.hessian
+    factors = solve_scales(matrix, decoded, gradient)
+    torch.addcmul(asked, gradient, factors[:, None], value=-1, out=gradient)
+    sweep(matrix, codebooks, dim, gradient)
+    decoded = reconstruct(matrix, codebooks)
+    product = asked - gradient
+    factors = solve_scales(matrix, decoded, product)
+    gradient.addcmul_(product, 1 - factors[:, None])
+    error = torch.addcmul(matrix.weight, decoded, factors[:, None], value=-1, out=decoded)
+    return float(error.mul_(gradient).sum())
 
 
-def gradient_of(matrix: CodedMatrix, codebooks: Sequence[Tensor]) -> Tensor:
-    """(W - V) H, float (rows, columns)."""
-    return (matrix.weight - reconstruct(matrix, codebooks)) @ matrix.hessian
+def unit_of(sizes: Iterable[float]) -> float:
+    """A power of two near the largest size; 1.0 where squares in float32 do not need one."""
+    largest = max(sizes)
+    exponent = math.frexp(largest)[1] if largest > 0 else 0
+    return 1.0 if abs(exponent) <= MODERATE else math.ldexp(1.0, exponent)
+
+
+def start_matrices(problems: Sequence[Problem], unit: float) -> list[CodedMatrix]:
+    """Matrices without codes, weights in units of `unit`, Hessians in a unit of their own.
+
+    A row's scale is the root mean square of its weights, 0 if that is negligible.
+    """
+    of_hessians = unit_of(float(p.hessian.diagonal().mean()) for p in problems)
+    made: dict[int, Tensor] = {}  # matrices with the same input share theirs
+    matrices = []
+    for problem in problems:
+        weight, hessian = problem.weight, problem.hessian
+        if unit != 1.0:
+            weight = weight / unit
+        if of_hessians != 1.0:
+            hessian = made.setdefault(id(problem.hessian), hessian / of_hessians)
+        scales = weight.square().mean(1).sqrt()
+        scales = torch.where(scales > NEGLIGIBLE * scales.max(), scales, torch.zeros_like(scales))
+        matrices.append(CodedMatrix(problem.name, weight, hessian, scales, [], problem.n_critical))
+    return matrices
 
 
 def sample_rows(
@@ -120,6 +153,7 @@ def start_codebooks(
     dim, codewords = settings.dim, 1 << settings.codebook_bits
     critical = any(matrix.n_critical for matrix in matrices)
     scalar = critical and settings.critical_codes == "scalar"
+    greedy = settings.initialisation == "greedy"
     codebooks: list[Tensor] = []
 
     def add(width: int, count: int, part: Callable[[CodedMatrix], tuple[int, int]]) -> None:
@@ -128,9 +162,13 @@ def start_codebooks(
         book = start_codebook(used, codebooks, (width, count), settings, generator)
         codebooks.append(book)
         for matrix, first, last in used:
-            codes = start_codes(
-                remaining(matrix, codebooks[:-1], first, last, width), book, settings
-            )
+            # What error feedback sets anyway is left at 0 where no further codebook looks at it.
+            end = last if greedy else min(last, max(first, matrix.n_critical))
+            codes = torch.zeros(matrix.rows, (last - first) // width, dtype=torch.int64)
+            codes = codes.to(matrix.weight.device)
+            if end > first:
+                target = remaining(matrix, codebooks[:-1], first, end, width)
+                codes[:, : (end - first) // width] = start_codes(target, book, settings)
             matrix.stages.append(Stage(len(codebooks) - 1, first, last, codes))
 
     add(dim, codewords, lambda m: (m.n_critical if scalar else 0, m.columns))

@@ -14,7 +14,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["CodedMatrix", "Stage", "best_codes", "decode_unit", "reconstruct", "weighted_loss"]
+__all__ = [
+    "Codebooks",
+    "CodedMatrix",
+    "Stage",
+    "best_codes",
+    "decode_unit",
+    "first_least",
+    "reconstruct",
+    "weighted_loss",
+]
 
 Codebooks = Sequence[Tensor]  # float (codewords, dim) each; indexed by Stage.codebook
 
@@ -72,14 +81,14 @@ def decode_unit(matrix: CodedMatrix, codebooks: Codebooks) -> Tensor:
     """The sum of all stages without the row scales, float (rows, columns)."""
     total = torch.zeros_like(matrix.weight)
     for stage in matrix.stages:
-        part = codebooks[stage.codebook][stage.codes]
+        part = codebooks[stage.codebook].index_select(0, stage.codes.reshape(-1))
         total[:, stage.first : stage.last] += part.reshape(matrix.rows, -1)
     return total
 
 
 def reconstruct(matrix: CodedMatrix, codebooks: Codebooks) -> Tensor:
     """The decoded weights, float (rows, columns)."""
-    return matrix.scales[:, None] * decode_unit(matrix, codebooks)
+    return decode_unit(matrix, codebooks).mul_(matrix.scales[:, None])
 
 
 def weighted_loss(matrix: CodedMatrix, codebooks: Codebooks) -> float:
@@ -89,11 +98,23 @@ def weighted_loss(matrix: CodedMatrix, codebooks: Codebooks) -> float:
 
 
 def best_codes(pull: Tensor, scales: Tensor, codebook: Tensor, metric: Tensor) -> Tensor:
-    """The codes that minimise s^2 c A c - 2 s c p for every row, int64 (rows,).
+    """The codes that minimise s^2 c A c - 2 s c p for every row, int64 (rows,); crvq.md 1.4.
 
     `pull` p (rows, dim) is what the row asks for, times the metric A (dim, dim); `scales` s (rows,)
-    are not negative; crvq.md 1.4. One product does it: [p, s] [-2 C, c A c].
+    are not negative. Divided by s^2 the tables are the same for all rows. Any code is best for a
+    row of scale 0: it gets the one with the least c A c.
     """
     norms = ((codebook @ metric) * codebook).sum(1)
-    table = torch.cat([-2 * codebook.T, norms[None]])
-    return torch.argmin(torch.cat([pull, scales[:, None]], 1) @ table, 1)
+    inverse = torch.where(scales > 0, 1 / scales, torch.zeros_like(scales))
+    return first_least(torch.addmm(norms, pull * inverse[:, None], codebook.T, alpha=-2))
+
+
+def first_least(scores: Tensor) -> Tensor:
+    """argmin over the second dimension of (rows, n), the first where several are least; int64.
+
+    `scores` are overwritten. Three passes that processors do many numbers at a time, unlike argmin:
+    what is above the least one becomes far more than an index, the least one its own index.
+    """
+    scores -= scores.amin(1, keepdim=True)
+    indices = torch.arange(scores.shape[1], dtype=scores.dtype, device=scores.device)
+    return scores.mul_(torch.finfo(scores.dtype).max).add_(indices).amin(1).long()

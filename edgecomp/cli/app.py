@@ -19,6 +19,7 @@ import typer
 
 from edgecomp import pipeline
 from edgecomp.calibration import CalibrateSettings
+from edgecomp.cli import crvq_options as crvq
 from edgecomp.cli import options
 from edgecomp.cli.calibrate import calibrate_object, print_calibrate
 from edgecomp.cli.demo import print_demo, run_demo
@@ -105,8 +106,9 @@ def compress(
     out: Annotated[Path, typer.Option("--output", "-o", help="Container to write.")],
     codec: Annotated[Codec, typer.Option(help="How weights become codes.")] = Codec.WINDING,
     preset: Annotated[
-        Preset, typer.Option(help="paper: Hyper-Compression as published; lattice: ours.")
-    ] = Preset.LATTICE,
+        Preset | None,
+        typer.Option(help="winding: paper (as published) or lattice (ours, the default)."),
+    ] = None,
     bits: options.Bits = None,
     points: options.Points = None,
     box: options.Box = None,
@@ -119,6 +121,26 @@ def compress(
     generator: options.GeneratorName = None,
     companding: options.Companding = None,
     reach: options.Reach = None,
+    codebook_bits: crvq.CodebookBits = None,
+    extended: crvq.Extended = None,
+    critical: crvq.Critical = None,
+    critical_bits: crvq.CriticalBits = None,
+    critical_codes: crvq.CriticalCodesName = None,
+    importance: crvq.ImportanceName = None,
+    allocation: crvq.AllocationName = None,
+    initialisation: crvq.InitialisationName = None,
+    sweeps: crvq.Sweeps = None,
+    share: crvq.ShareName = None,
+    finetune: crvq.FinetuneName = None,
+    move_codes: crvq.MoveCodes = None,
+    epochs: crvq.Epochs = None,
+    embedding_bits: crvq.EmbeddingBits = None,
+    damping: crvq.Damping = None,
+    seed: crvq.Seed = None,
+    calibration: crvq.CalibrationText = None,
+    statistics: crvq.StatisticsPath = None,
+    context: crvq.Context = None,
+    device: crvq.Device = None,
     json: Json = False,
 ) -> None:
     """Compress MODEL into a container. A run that was killed goes on when started again.
@@ -127,6 +149,7 @@ def compress(
     Examples:
       edgecomp compress ./bookworm --preset lattice --bits 4 -o bookworm.gguf
       edgecomp compress HuggingFaceTB/SmolLM2-135M --bits 5 -o smollm.gguf
+      edgecomp compress ./bookworm --codec crvq --calibration text.txt -o tiny.gguf
 
     \b
     As published for language models, UNet and MobileNetV3 (1600 points, box 0.1 and 3 classes
@@ -137,11 +160,16 @@ def compress(
     """
     given = SettingsOptions(
         bits, tuple(points or ()), box, classes, max_error, target_error, raw_error,
-        group, dim, generator, companding, reach,
+        group, dim, generator, companding, reach, critical_bits,
     )  # fmt: skip
-    settings = settings_from(codec, preset, given)
+    coded = crvq.CrvqOptions(
+        None, codebook_bits, extended, critical, critical_codes, importance, allocation,
+        initialisation, sweeps, share, finetune, move_codes, epochs, embedding_bits, damping, seed,
+    )  # fmt: skip
+    settings = settings_from(codec, preset, given, coded)
+    learned = crvq.calibration_from(calibration, statistics, context, device)
     with show_progress() as progress:
-        report = pipeline.compress(model, out, settings, progress, note)
+        report = pipeline.compress(model, out, settings, progress, note, learned)
     if json:
         print_json(compress_object(report))
     else:

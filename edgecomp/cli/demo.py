@@ -9,8 +9,8 @@ from pathlib import Path
 
 from edgecomp.checkpoint import Checkpoint, open_checkpoint
 from edgecomp.cli.report import print_json, print_table
-from edgecomp.compression import CompressReport, compress_checkpoint
-from edgecomp.encode import LatticeSettings, PaperSettings, Settings
+from edgecomp.compression import Calibration, CompressReport, compress_checkpoint
+from edgecomp.encode import CrvqSettings, LatticeSettings, PaperSettings, Settings
 from edgecomp.evaluation import (
     Quality,
     continue_text,
@@ -58,6 +58,11 @@ def shipped_text() -> Path:
     return Path(__file__).parent.parent / "data" / "bookworm_valid.txt"
 
 
+def shipped_calibration() -> Path:
+    """The text that ships for calibration, 129 windows of other books than the validation text."""
+    return Path(__file__).parent.parent / "data" / "bookworm_calib.txt"
+
+
 def run_demo(
     out: Path | None, progress: ProgressCallback, note: Callable[[str], None]
 ) -> DemoResult:
@@ -68,11 +73,14 @@ def run_demo(
     systems: dict[str, Settings] = {
         "winding paper U=1600": PaperSettings(),
         "winding lattice 4 bit": LatticeSettings(bits=4.0),
+        "crvq 1+3 at 2 %": CrvqSettings(epochs=2.0),
     }
+    calibration = Calibration(shipped_calibration())
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / "paper.gguf", out or Path(folder) / "lattice.gguf"]
+        kept = out or Path(folder) / "lattice.gguf"
+        paths = [Path(folder) / "paper.gguf", kept, Path(folder) / "crvq.gguf"]
         reports = [
-            compress_checkpoint(checkpoint, settings, path, progress, note)
+            compress_checkpoint(checkpoint, settings, path, progress, note, calibration)
             for settings, path in zip(systems.values(), paths, strict=True)
         ]
         models = {name: load_compressed(path) for name, path in zip(systems, paths, strict=True)}
@@ -81,13 +89,13 @@ def run_demo(
     rows = [original_row(checkpoint, scores.original)]
     for name, report in zip(systems, reports, strict=True):
         rows.append(compressed_row(name, report, scores.candidates[name]))
-    written = [original, *list(models.values())[-1:]]
+    written = {"original": original, **dict(list(models.items())[1:])}
     return DemoResult(
         tuple(rows),
         PROMPT,
         tuple(
             (name, continue_text(model, tokenizer, PROMPT, NEW_TOKENS))
-            for name, model in zip(("original", rows[-1].name), written, strict=True)
+            for name, model in written.items()
         ),
     )
 

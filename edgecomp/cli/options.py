@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from edgecomp.cli.crvq_options import CrvqOptions, crvq_settings
 from edgecomp.encode import (
+    CrvqSettings,
     LatticeSettings,
     PaperSettings,
     Settings,
@@ -32,6 +34,7 @@ class Codec(StrEnum):
     """The codecs that `compress` knows."""
 
     WINDING = "winding"
+    CRVQ = "crvq"
 
 
 class Preset(StrEnum):
@@ -74,7 +77,10 @@ RawError = Annotated[
     ),
 ]
 Group = Annotated[int | None, typer.Option(min=1, help="lattice: weights that share a scale.")]
-Dim = Annotated[int | None, typer.Option(min=1, max=4, help="lattice: weights per index.")]
+Dim = Annotated[
+    int | None,
+    typer.Option(min=1, help="lattice: weights per index, 1 to 4; crvq: per code (default 8)."),
+]
 GeneratorName = Annotated[
     Generator | None, typer.Option(help="lattice: korobov (default, searched) or golden.")
 ]
@@ -107,6 +113,7 @@ class SettingsOptions:
     generator: Generator | None = None
     companding: bool | None = None
     reach: int | None = None
+    critical_bits: float | None = None
 
     def given(self, *names: str) -> list[str]:
         """Those of the fields that the user gave, as options."""
@@ -114,19 +121,47 @@ class SettingsOptions:
         return [f"--{name.replace('_', '-')}" for name in named]
 
 
-def settings_from(codec: Codec, preset: Preset, options: SettingsOptions) -> Settings:
-    """The settings of a preset with what the user gave; UsageError when that does not fit."""
-    if options.bits is not None and options.points:
-        raise UsageError("both --bits and --points are given", "give one of them")
+def settings_from(
+    codec: Codec, preset: Preset | None, options: SettingsOptions, crvq: CrvqOptions
+) -> Settings:
+    """The settings of a codec with what the user gave; UsageError when that does not fit."""
     try:
-        return PRESETS[codec, preset](options)
+        if codec is Codec.CRVQ:
+            return crvq_only(preset, options, crvq)
+        if options.bits is not None and options.points:
+            raise UsageError("both --bits and --points are given", "give one of them")
+        return PRESETS[preset or Preset.LATTICE](options, crvq)
     except SettingsError as error:
         raise UsageError(str(error), "edgecomp compress --help shows the options") from error
 
 
-def paper(options: SettingsOptions) -> PaperSettings:
+def crvq_only(preset: Preset | None, options: SettingsOptions, crvq: CrvqOptions) -> CrvqSettings:
+    """The crvq codec's settings; UsageError for options of the winding codec."""
+    others = options.given(
+        "bits", "box", "classes", "max_error", "target_error", "raw_error", "group", "generator",
+        "companding", "reach", "critical_bits",
+    )  # fmt: skip
+    if options.points:
+        others = ["--points", *others]
+    if preset is not None:
+        others = ["--preset", *others]
+    if others:
+        raise UsageError(f"{others[0]} belongs to the winding codec", "use --codec winding")
+    return crvq_settings(replace(crvq, dim=options.dim))
+
+
+def refuse_crvq(crvq: CrvqOptions, allowed: set[str]) -> None:
+    """UsageError when an option of the crvq codec is given that the preset does not have."""
+    for name, value in vars(crvq).items():
+        if value is not None and name not in allowed:
+            option = "embedding-bits" if name == "outer_bits" else name.replace("_", "-")
+            raise UsageError(f"--{option} belongs to the crvq codec", "use --codec crvq")
+
+
+def paper(options: SettingsOptions, crvq: CrvqOptions) -> PaperSettings:
     """The paper preset; published defaults for what was not given."""
-    others = options.given("group", "dim", "generator", "companding", "reach")
+    refuse_crvq(crvq, set())
+    others = options.given("group", "dim", "generator", "companding", "reach", "critical_bits")
     if others:
         raise UsageError(f"{others[0]} belongs to the lattice preset", "use --preset lattice")
     settings = PaperSettings()
@@ -156,8 +191,9 @@ def limit(text: str) -> float | None:
         raise UsageError(f"--raw-error is {text!r}, expected a number or none", hint) from None
 
 
-def lattice(options: SettingsOptions) -> LatticeSettings:
+def lattice(options: SettingsOptions, crvq: CrvqOptions) -> LatticeSettings:
     """The lattice preset; its defaults for what was not given."""
+    refuse_crvq(crvq, {"critical", "importance", "seed"})
     others = options.given("box", "classes", "max_error", "target_error", "raw_error")
     if others:
         raise UsageError(f"{others[0]} belongs to the paper preset", "use --preset paper")
@@ -175,7 +211,7 @@ def lattice(options: SettingsOptions) -> LatticeSettings:
     )
 
 
-PRESETS: dict[tuple[Codec, Preset], Callable[[SettingsOptions], Settings]] = {
-    (Codec.WINDING, Preset.PAPER): paper,
-    (Codec.WINDING, Preset.LATTICE): lattice,
+PRESETS: dict[Preset, Callable[[SettingsOptions, CrvqOptions], Settings]] = {
+    Preset.PAPER: paper,
+    Preset.LATTICE: lattice,
 }

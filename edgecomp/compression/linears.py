@@ -33,22 +33,31 @@ from runtime_ops.native import decode
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Calibration", "LinearsJob", "encode_linears", "open_linears"]
+    from edgecomp.crvq.coded_model import CodedModel
+    from edgecomp.crvq.run import CrvqJob
 
-TUNING_CONTEXT = 256  # tokens in a window that tuning reads, where the model can read as many
+__all__ = [
+    "Calibration",
+    "LinearsJob",
+    "crvq_job",
+    "encode_linears",
+    "open_linears",
+    "save_linears",
+]
 
 
 @dataclass(frozen=True)
 class Calibration:
     """The text that a codec learns from; `statistics` of an earlier calibration, if there are any.
 
-    `windows` and `context` are those of `edgecomp calibrate`, `device` is where torch works.
+    `windows` are those of `edgecomp calibrate`, `context` are the tokens in one, there and in
+    tuning, where the model can read as many; `device` is where torch works.
     """
 
     text: Path
     statistics: Path | None = None
-    windows: int = 256
-    context: int | None = None
+    windows: int = 512
+    context: int = 256
     device: str = "auto"
 
     @property
@@ -100,7 +109,8 @@ def open_linears(
     if calibration.statistics is not None:
         statistics = open_statistics(calibration.statistics, checkpoint)
     else:
-        how = CalibrateSettings(calibration.windows, calibration.context, calibration.device)
+        context = window_context(checkpoint, calibration)
+        how = CalibrateSettings(calibration.windows, context, calibration.device)
         place = folder.statistics
         calibrate_checkpoint(checkpoint, calibration.text, place, how, progress, note)
         statistics = open_statistics(place, checkpoint)
@@ -125,26 +135,35 @@ def encode_linears(job: LinearsJob) -> int:
 
     All other tensors are there already, as they are stored.
     """
+    from edgecomp.crvq.run import encode_model
+
+    return save_linears(job, encode_model(crvq_job(job)))
+
+
+def crvq_job(job: LinearsJob) -> CrvqJob:
+    """The job as the stages of edgecomp.crvq.run take it; their files go to the work folder."""
     import torch
 
-    from edgecomp.crvq.run import CrvqJob, encode_model
+    from edgecomp.crvq.run import CrvqJob
+
+    return CrvqJob(
+        checkpoint=job.checkpoint,
+        statistics=job.statistics,
+        settings=job.settings,
+        linears=job.names,
+        tokens=torch.from_numpy(tuning_windows(job)),
+        networks=lambda: networks(job),
+        device=torch.device(choose_device(job.calibration.device)),
+        folder=job.folder.path,
+        progress=job.progress,
+        note=job.note,
+    )
+
+
+def save_linears(job: LinearsJob, coded: CodedModel) -> int:
+    """Saves coded linears and tuned vectors in the work folder; returns the linears' weights."""
     from edgecomp.crvq.tensors import coded_tensors, folds, tuned_vectors
 
-    torch.manual_seed(job.settings.seed)
-    coded = encode_model(
-        CrvqJob(
-            checkpoint=job.checkpoint,
-            statistics=job.statistics,
-            settings=job.settings,
-            linears=job.names,
-            tokens=torch.from_numpy(tuning_windows(job)),
-            networks=lambda: networks(job),
-            device=torch.device(choose_device(job.calibration.device)),
-            folder=job.folder.path,
-            progress=job.progress,
-            note=job.note,
-        )
-    )
     weights = 0
     for name, tensor in coded_tensors(coded, job.checkpoint, job.settings):
         job.folder.save(job.index(name), name, tensor)
@@ -157,13 +176,17 @@ def encode_linears(job: LinearsJob) -> int:
     return weights
 
 
+def window_context(checkpoint: Checkpoint, calibration: Calibration) -> int:
+    """Tokens in a window."""
+    return min(calibration.context, context_length(checkpoint.config) or calibration.context)
+
+
 def tuning_windows(job: LinearsJob) -> NDArray[np.int64]:
     """All windows of the calibration text, int64 (windows, length)."""
     checkpoint = job.checkpoint
     assert checkpoint.tokenizer is not None, "calibration has read it"
     tokens = read_tokens(checkpoint.tokenizer, job.calibration.text.read_text(encoding="utf-8"))
-    longest = context_length(checkpoint.config) or TUNING_CONTEXT
-    context = min(TUNING_CONTEXT, longest)
+    context = window_context(checkpoint, job.calibration)
     vocab_size = checkpoint.config.get("vocab_size")
     most = vocab_size if isinstance(vocab_size, int) else int(tokens.max(initial=0)) + 1
     return cut_windows(tokens, max(1, tokens.size // context), context, most)

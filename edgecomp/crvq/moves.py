@@ -18,7 +18,6 @@ from edgecomp.encode.crvq.clusters import nearest
 
 __all__ = ["CodeMover"]
 
-RATE = 0.1  # of a step, in units of the row's scale
 SHARE = 0.01  # of a matrix's groups that are encoded again in a step
 DECAY = 0.95  # of the mean of squared gradients
 
@@ -33,9 +32,13 @@ class Wish:
 
 @dataclass
 class CodeMover:
-    """Moves the codes of some linears; `moved` counts the codes of the last step."""
+    """Moves the codes of some linears by steps of `rate`, in units of a row's scale.
+
+    `moved` counts the codes of the last step.
+    """
 
     linears: list[CodedLinear]
+    rate: float
     steps: int = 0
     moved: int = 0
     wishes: list[Wish] = field(default_factory=list)
@@ -53,7 +56,7 @@ class CodeMover:
             for linear, pull, wish in zip(self.linears, self.pulls(), self.wishes, strict=True):
                 wish.squares.mul_(DECAY).addcmul_(pull, pull, value=1 - DECAY)
                 size = (wish.squares / correction).sqrt_().clamp_(min=1e-20)
-                wish.shift.addcdiv_(pull, size, value=-RATE * fade)
+                wish.shift.addcdiv_(pull, size, value=-self.rate * fade)
                 self.moved += move_codes(linear, wish.shift)
 
     def pulls(self) -> Iterable[Tensor]:

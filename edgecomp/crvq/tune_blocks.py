@@ -22,6 +22,9 @@ from edgecomp.encode.settings import CrvqSettings
 
 __all__ = ["BlockTuner"]
 
+# A third of the whole model's: at 0.1 moves made bookworm's KL divergence worse, 0.56 from 0.47.
+MOVE_RATE = 0.03
+
 
 class BlockTuner:
     """The two streams over the calibration windows, and the block that comes next."""
@@ -78,7 +81,7 @@ class BlockTuner:
         with coded_linears(block, own, names) as linears:
             tuner = Tuner(
                 list(linears.values()), list(vectors.values()), n_steps,
-                books=not shared, move_codes=self.settings.move_codes,
+                books=not shared, move_rate=MOVE_RATE if self.settings.move_codes else 0.0,
             )  # fmt: skip
             running = 0.0
             size = float((targets - self.read("original", i)).square().mean()) or 1.0

@@ -17,6 +17,7 @@ from edgecomp.encode.settings import CrvqSettings
 __all__ = ["BATCH_TOKENS", "Teaching", "output_fisher", "steps_of", "tune_model"]
 
 BATCH_TOKENS = 2048
+MOVE_RATE = 0.1  # 0.3 is too much, at 0.03 hardly a code moves
 FISHER_TOKENS = 8192
 
 
@@ -63,7 +64,7 @@ def tune_model(
     with coded_linears(student, coded, names) as linears:
         tuner = Tuner(
             list(linears.values()), list(vectors.values()), n_steps,
-            move_codes=settings.move_codes,
+            move_rate=MOVE_RATE if settings.move_codes else 0.0,
         )  # fmt: skip
         running = 0.0
         for done, picks in enumerate(batches(len(tokens), batch, n_steps, generator)):

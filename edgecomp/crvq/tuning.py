@@ -30,14 +30,15 @@ class TuningError(ValueError):
 class Tuner:
     """Steps of Adam on the parameters of some linears and on vectors, over a schedule.
 
-    `books` False leaves the codebooks as they are: those of other blocks use them too.
+    `books` False leaves the codebooks as they are: those of other blocks use them too. Codes move
+    by steps of `move_rate`, in units of a row's scale; 0: they stay.
     """
 
     linears: Sequence[CodedLinear]
     vectors: Sequence[nn.Parameter]
     n_steps: int
     books: bool = True
-    move_codes: bool = True
+    move_rate: float = 0.0
 
     def __post_init__(self) -> None:
         books = {id(book): book for linear in self.linears for book in linear.books}
@@ -55,7 +56,8 @@ class Tuner:
         groups = [{"params": each, "lr": rate} for each, rate in rated if each]
         self.optimizer = torch.optim.Adam(groups, betas=BETAS)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.mover = CodeMover(list(self.linears)) if self.move_codes else None
+        moves = self.move_rate > 0
+        self.mover = CodeMover(list(self.linears), self.move_rate) if moves else None
         self.done = 0
 
     @property

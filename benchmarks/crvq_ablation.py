@@ -1,0 +1,207 @@
+"""What each part of CRVQ is worth: perplexity and KL divergence of a model at counted bytes.
+
+Every row is a real container, decoded by the C runtime. `stage` is "init" (before fine-tuning),
+"block" or "end-to-end", with codes that moved or stayed; `body_bpw` counts codes, scales, codebooks
+and permutations of the linears, `file_bytes` the whole file. The text for calibration and tuning
+is --calibration, the one that is judged --text. Example: `python benchmarks/crvq_ablation.py
+--model edgecomp/data/bookworm --calibration calib.txt --text valid.txt --json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rows import Row, note, print_rows
+
+from edgecomp.calibration import CalibrateSettings, calibrate_checkpoint
+from edgecomp.checkpoint import Checkpoint, open_checkpoint
+from edgecomp.compression import Calibration
+from edgecomp.compression.job import Job, encode_tensors, linears_job, write
+from edgecomp.compression.linears import LinearsJob, crvq_job, save_linears
+from edgecomp.compression.model_keys import accepted_bundle
+from edgecomp.compression.workfolder import WorkFolder
+from edgecomp.crvq.coded_model import CodedModel
+from edgecomp.crvq.run import CrvqJob, first_codes, tuned_blocks, tuned_model
+from edgecomp.encode import CrvqSettings
+from edgecomp.evaluation import LanguageModel, evaluate_models, load_compressed, load_original
+from edgecomp.evaluation import read_tokens as read_text
+from edgecomp.inspection import inspect_container
+from edgecomp.progress import Step, show_progress
+from exporters.gguf import open_container, table_bytes
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+WINDOWS, QUICK_WINDOWS = 256, 64
+EPOCHS, QUICK_EPOCHS = 1.0, 0.25
+
+DEFAULT = CrvqSettings()
+GREEDY = replace(DEFAULT, initialisation="greedy", sweeps=0, allocation="even", finetune="none")
+ARMS: dict[str, CrvqSettings] = {
+    "1x8, critical 0 (AQLM-style)": replace(DEFAULT, critical=0.0),
+    "1+3, critical 2 %": DEFAULT,
+    "1+3, critical 5 %": replace(DEFAULT, critical=0.05),
+    "critical 2 % as 4-bit scalars": replace(DEFAULT, critical_codes="scalar"),
+    "1+3, 2 %, importance obs": replace(DEFAULT, importance="obs"),
+    "1+3, 2 %, importance weight": replace(DEFAULT, importance="weight"),
+    "1+3, 2 %, importance random": replace(DEFAULT, importance="random"),
+    "1+3, 2 %, the same share everywhere": replace(DEFAULT, allocation="even"),
+    "1+3, 2 %, greedy start": replace(DEFAULT, initialisation="greedy"),
+    "greedy pipeline: k-means, no sweeps, even": GREEDY,
+}
+MOVES = ((True, "codes move"), (False, "codes stay"))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all arms have in common."""
+
+    checkpoint: Checkpoint
+    calibration: Calibration
+    epochs: float
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Made:
+    """A container of an arm after a stage."""
+
+    settings: str
+    stage: str
+    path: Path
+    seconds: float
+
+
+def arm_containers(name: str, settings: CrvqSettings, common: Setting) -> Iterator[Made]:
+    """The containers of an arm, stage by stage."""
+    work = common.folder / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    fisher = common.folder / "crvq-fisher.safetensors"
+    if fisher.is_file():  # depends on the model and the text alone
+        shutil.copy(fisher, work)
+    number = len(list(common.folder.glob("*.gguf")))
+    folder = WorkFolder(work, restarted=False)
+
+    def show(step: Step) -> None:
+        progress(replace(step, item=f"{name}: {step.item}"))
+
+    with show_progress() as progress:
+        job = Job(common.checkpoint, settings, work / "out.gguf", show, lambda line: None,
+                  common.calibration)  # fmt: skip
+        linears = linears_job(job, folder)
+        assert linears is not None
+        encode_tensors(job, folder, set(linears.names))
+        stages = arm_stages(crvq_job(linears), settings)
+        for k, (stage, coded, seconds) in enumerate(stages):
+            path = common.folder / f"{number:02}-{k}.gguf"
+            write_container(replace(job, out=path), linears, coded)
+            yield Made(name, stage, path, seconds)
+    if (work / fisher.name).is_file():
+        shutil.copy(work / fisher.name, fisher)
+
+
+def arm_stages(job: CrvqJob, settings: CrvqSettings) -> Iterator[tuple[str, CodedModel, float]]:
+    """The coded model after every stage, and the seconds that the stage took."""
+    started = time.perf_counter()
+    start = first_codes(job)
+    yield "init", start, time.perf_counter() - started
+    if settings.finetune == "none":
+        return
+    for moves, text in MOVES:
+        part = replace(job, settings=replace(settings, move_codes=moves))
+        for file in [*job.folder.glob("crvq-block-*"), *job.folder.glob("crvq-model*")]:
+            file.unlink()
+        started = time.perf_counter()
+        coded = tuned_blocks(part, copy.deepcopy(start))
+        yield f"block, {text}", coded, time.perf_counter() - started
+        started = time.perf_counter()
+        tuned = tuned_model(part, copy.deepcopy(coded))
+        yield f"end-to-end, {text}", tuned, time.perf_counter() - started
+
+
+def write_container(job: Job, linears: LinearsJob, coded: CodedModel) -> None:
+    """Writes a coded model to `job.out`."""
+    save_linears(linears, coded)
+    bundle = accepted_bundle(
+        job.checkpoint, job.settings, linears.folder.path / "complete", job.note
+    )
+    write(job, linears.folder, bundle)
+
+
+def body_bpw(path: Path, linears: frozenset[str]) -> float:
+    """Bits per weight of the linears: their parts and the tables that they use."""
+    with open_container(path) as container:
+        body = [entry for entry in container.tensors if entry.name in linears]
+    formats = list(dict.fromkeys(entry.format for entry in body))
+    n_bytes = sum(entry.n_bytes for entry in body) + table_bytes(formats)
+    return 8 * n_bytes / sum(entry.n_weights for entry in body)
+
+
+def judged(
+    made: list[Made], original: LanguageModel, tokens: NDArray[np.int64], windows: int
+) -> Iterator[Row]:
+    """The rows of some containers."""
+    models = {f"{m.settings}|{m.stage}": load_compressed(m.path) for m in made}
+    scores = evaluate_models(models, original, tokens, windows)
+    for m in made:
+        quality = scores.candidates[f"{m.settings}|{m.stage}"]
+        names = frozenset(
+            row.name for row in inspect_container(m.path).tensors if "crvq" in row.codec
+        )
+        yield {
+            "settings": m.settings,
+            "stage": m.stage,
+            "file_bytes": m.path.stat().st_size,
+            "body_bpw": body_bpw(m.path, names),
+            **quality.as_fields(),
+            "original_ppl": scores.original.ppl,
+            "seconds": m.seconds,
+        }
+
+
+def main() -> None:
+    """Prints the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="Hugging Face folder or hub id")
+    parser.add_argument("--calibration", type=Path, default=SHARED / "data" / "books_calib.txt")
+    parser.add_argument("--text", type=Path, default=SHARED / "data" / "books_valid.txt")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--quick", action="store_true", help="less tuning, 64 windows of text")
+    parser.add_argument("--windows", type=int, help=f"of text to judge; {WINDOWS} by default")
+    parser.add_argument("--epochs", type=float, help=f"of tuning; {EPOCHS} by default")
+    parser.add_argument("--arm", action="append", choices=ARMS, help="only this one; may repeat")
+    arguments = parser.parse_args()
+    windows = arguments.windows or (QUICK_WINDOWS if arguments.quick else WINDOWS)
+    epochs = arguments.epochs or (QUICK_EPOCHS if arguments.quick else EPOCHS)
+
+    checkpoint = open_checkpoint(arguments.model)
+    assert checkpoint.tokenizer is not None, "a model with a tokenizer"
+    tokens = read_text(checkpoint.tokenizer, arguments.text.read_text(encoding="utf-8"))
+    original = load_original(checkpoint)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        note("calibrate")
+        statistics = folder / "statistics"
+        how = CalibrateSettings(windows=1024, context=256)
+        calibrate_checkpoint(checkpoint, arguments.calibration, statistics, how)
+        calibration = Calibration(arguments.calibration, statistics)
+        common = Setting(checkpoint, calibration, epochs, folder)
+        for arm in arguments.arm or ARMS:
+            made = list(arm_containers(arm, replace(ARMS[arm], epochs=epochs), common))
+            rows += judged(made, original, tokens, windows)
+            for row in rows[-len(made) :]:
+                note(f"{row['settings']}, {row['stage']}: ppl {row['ppl']:.2f}, KL {row['kl']:.4f}")
+    print_rows([{**row, "epochs": epochs} for row in rows], arguments.json)
+
+
+if __name__ == "__main__":
+    main()

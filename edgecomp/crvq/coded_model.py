@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,56 +90,52 @@ class CodedModel:
 
 
 def save_coded(model: CodedModel, path: Path) -> None:
-    """Writes the model to a safetensors file, in one step; the same model gives the same bytes."""
+    """Writes the model to a safetensors file, in one step; the same model gives the same bytes.
+
+    Its metadata is one text, as several would come in any order: tensors and vectors go by number.
+    """
     arrays: dict[str, Tensor] = {}
-    meta: dict[str, str] = {}
-    for name, tensor in model.tensors.items():
-        arrays[f"{name}|order"] = tensor.order
-        arrays[f"{name}|scales"] = tensor.scales
-        for i, stage in enumerate(tensor.stages):
-            arrays[f"{name}|codes|{i}"] = stage.codes
-        stages = [f"{stage.codebook},{stage.first}" for stage in tensor.stages]
-        meta[name] = "|".join([tensor.group, str(tensor.n_critical), *stages])
-    for group, books in model.codebooks.items():
-        arrays |= {f"{group}|codebook|{i}": book for i, book in enumerate(books)}
-    arrays |= {f"{name}|vector": vector for name, vector in model.vectors.items()}
+    for i, tensor in enumerate(model.tensors.values()):
+        arrays[f"order {i}"] = tensor.order
+        arrays[f"scales {i}"] = tensor.scales
+        arrays |= {f"codes {i} {k}": stage.codes for k, stage in enumerate(tensor.stages)}
+    for i, books in enumerate(model.codebooks.values()):
+        arrays |= {f"codebook {i} {k}": book for k, book in enumerate(books)}
+    arrays |= {f"vector {i}": vector for i, vector in enumerate(model.vectors.values())}
     held = {name: array.detach().cpu().clone().contiguous() for name, array in arrays.items()}
     temporary = path.with_name(path.name + ".tmp")
-    save_file(held, temporary, metadata=meta)
+    save_file(held, temporary, metadata={"index": index_text(model)})
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
 
 
+def index_text(model: CodedModel) -> str:
+    """What the file holds, as JSON."""
+    tensors = [
+        [t.name, t.group, t.n_critical, [[stage.codebook, stage.first] for stage in t.stages]]
+        for t in model.tensors.values()
+    ]
+    codebooks = [[group, len(books)] for group, books in model.codebooks.items()]
+    return json.dumps([tensors, codebooks, list(model.vectors)])
+
+
 def load_coded(path: Path, device: torch.device) -> CodedModel:
     """The model in a file of `save_coded`, on the device."""
-    model = CodedModel()
     with safe_open(path, "pt", device=str(device)) as file:
-        meta: Mapping[str, str] = file.metadata() or {}
-        names = sorted(file.keys())
-        for name, text in meta.items():
-            group, n_critical, *stages = text.split("|")
+        tensors, codebooks, vectors = json.loads(file.metadata()["index"])
+        read = file.get_tensor
+        model = CodedModel()
+        for i, (name, group, n_critical, places) in enumerate(tensors):
+            stages = [
+                CodedStage(codebook, first, read(f"codes {i} {k}"))
+                for k, (codebook, first) in enumerate(places)
+            ]
             model.tensors[name] = CodedTensor(
-                name,
-                group,
-                file.get_tensor(f"{name}|order"),
-                int(n_critical),
-                file.get_tensor(f"{name}|scales"),
-                [
-                    read_stage(stage, file.get_tensor(f"{name}|codes|{i}"))
-                    for i, stage in enumerate(stages)
-                ],
+                name, group, read(f"order {i}"), n_critical, read(f"scales {i}"), stages
             )
-        for key in names:
-            first, _, what = key.partition("|")
-            if what.startswith("codebook|"):
-                model.codebooks.setdefault(first, []).append(file.get_tensor(key))
-            elif what == "vector":
-                model.vectors[first] = file.get_tensor(key)
+        for i, (group, n) in enumerate(codebooks):
+            model.codebooks[group] = [read(f"codebook {i} {k}") for k in range(n)]
+        for i, name in enumerate(vectors):
+            model.vectors[name] = read(f"vector {i}")
     return model
-
-
-def read_stage(text: str, codes: Tensor) -> CodedStage:
-    """A stage from the text that save_coded makes of it."""
-    codebook, _, first = text.partition(",")
-    return CodedStage(int(codebook), int(first), codes)

@@ -67,15 +67,20 @@ class CodeMover:
 
 
 def move_codes(linear: CodedLinear, shift: Tensor) -> int:
-    """Encodes the groups with the largest shift again and clears it; the number of moved codes."""
+    """Encodes the groups with the largest shift again and clears it; the number of moved codes.
+
+    Rows of scale 0 take no part.
+    """
     tensor = linear.tensor
     books = [book.detach() for book in linear.books]
     dim = max(books[stage.codebook].shape[1] for stage in tensor.stages)
     rows, columns = tensor.shape
     groups = -(-columns // dim)
     padded = torch.nn.functional.pad(shift, (0, groups * dim - columns)).reshape(rows, groups, dim)
-    lengths = padded.square().sum(2).reshape(-1)
-    picks = lengths.topk(max(1, int(SHARE * lengths.numel()))).indices
+    alive = (tensor.scales > 0).to(padded.dtype)
+    lengths = (padded.square().sum(2) * alive[:, None]).reshape(-1)
+    longest, picks = lengths.topk(max(1, int(SHARE * lengths.numel())))
+    picks = picks[longest > 0]
     row, group = picks // groups, picks % groups
     cells = [
         (

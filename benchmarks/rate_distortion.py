@@ -1,8 +1,9 @@
 """Mean square error on unit Gaussian weights per codec and settings: how close to the limit.
 
 `bpw` counts everything stored; `index_bpw` leaves out scales and per-tensor parameters. The limit
-is 4**-index_bpw, the scalar optimum Lloyd and Max's quantiser at whole bits. Example:
-`python benchmarks/rate_distortion.py --json`.
+is 4**-index_bpw, the scalar optimum Lloyd and Max's quantiser at whole bits. Codebooks of crvq are
+fitted to a sample: `fitted` is its error, `fresh` that of another sample with the same codebooks,
+which is what their distribution allows. Example: `python benchmarks/rate_distortion.py --json`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,16 @@ from typing import Literal
 
 import integers
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rows import Row, note, print_rows
 
 from edgecomp.encode import ArraySource, LatticeSettings, PaperSettings, Settings, encode
+from edgecomp.encode.crvq.feedback import encode_with_feedback
+from edgecomp.encode.crvq.layer import Problem, encode_matrices
+from edgecomp.encode.crvq.matrix import CodedMatrix, Stage, reconstruct
+from edgecomp.encode.crvq.size import paper_bits
+from edgecomp.encode.settings import CrvqSettings
 from runtime_ops import WindingFormat, native
 
 PAPER_SIGMA = 0.02  # the published box of 0.1 is 5 standard deviations of these weights
@@ -31,6 +38,9 @@ LATTICES: list[tuple[str, int, Literal["korobov", "golden"], bool]] = [
     ("lattice, D 4, Korobov, companded, group 128", 4, "korobov", True),
 ]
 ONE_SCALE = 1 << 16  # a group so large that its scale costs nothing
+CODEBOOK_COLUMNS = 4096  # of a matrix whose row scales cost and gain next to nothing
+CODEBOOKS = [(8, 8, 0), (4, 4, 0), (8, 8, 1), (8, 8, 2), (8, 8, 3)]  # dim, code bits, extended
+CODEBOOK_SWEEPS = 5
 
 
 def lattice_cases(bits: int) -> list[tuple[str, Settings]]:
@@ -76,6 +86,46 @@ def integer_row(bits: int, weights: NDArray[np.float32]) -> Row:
     }
 
 
+def codebook_rows(case: tuple[int, int, int], samples: int, seed: int) -> list[Row]:
+    """The rows of additive codebooks for every group: of the fitted sample and of a fresh one."""
+    dim, code_bits, extended = case
+    generator = torch.Generator().manual_seed(seed)
+    shape = (samples // CODEBOOK_COLUMNS, CODEBOOK_COLUMNS)
+    weights, fresh = (torch.randn(shape, generator=generator) for _ in range(2))
+    critical = 1.0 if extended else 0.0
+    settings = CrvqSettings(
+        dim, code_bits, max(1, extended), critical, sweeps=CODEBOOK_SWEEPS, seed=seed
+    )
+    n_critical = CODEBOOK_COLUMNS if extended else 0
+    problem = Problem("gaussian", weights, torch.eye(CODEBOOK_COLUMNS), n_critical)
+    (fitted,), books = encode_matrices([problem], settings, generator)
+    stages = [Stage(s.codebook, s.first, s.last, torch.zeros_like(s.codes)) for s in fitted.stages]
+    scales = fresh.square().mean(1).sqrt()
+    other = CodedMatrix("fresh", fresh, problem.hessian, scales, stages, n_critical)
+    encode_with_feedback(other, books, dim)
+    bits = code_bits / dim * (1 + extended)
+    stored = paper_bits(*shape, dim, code_bits, extended, critical)
+    return [
+        {
+            "codec": "crvq",
+            "settings": f"{1 + extended} x {code_bits} bits, D {dim}, {name}",
+            "index_bpw": bits,
+            "bpw": stored / samples,
+            "mse": mean_square(matrix.weight - reconstruct(matrix, books))
+            / mean_square(matrix.weight),
+            "limit": 4.0**-bits,
+            "scalar_optimum": lloyd_max(round(2**bits)),
+            "samples": samples,
+        }
+        for name, matrix in (("fitted", fitted), ("fresh", other))
+    ]
+
+
+def mean_square(values: torch.Tensor) -> float:
+    """Mean of the squares."""
+    return float(values.double().square().mean())
+
+
 def lloyd_max(levels: int) -> float:
     """Mean square error of the best scalar quantiser of a unit Gaussian (Lloyd's iteration)."""
     normal = NormalDist()
@@ -101,7 +151,9 @@ def main() -> None:
     """Prints the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--quick", action="store_true", help="65,536 samples instead of 1,048,576")
+    parser.add_argument(
+        "--quick", action="store_true", help="65,536 samples (crvq: 262,144) instead of 1,048,576"
+    )
     parser.add_argument("--seed", type=int, help="of the samples; a fresh one by default")
     arguments = parser.parse_args()
     seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
@@ -118,7 +170,11 @@ def main() -> None:
         name = f"paper, U {points}, box 0.1, sigma {PAPER_SIGMA}"
         paper = PaperSettings(points=(points,), raw_error=None)
         rows.append(winding_row(name, paper, weights * np.float32(PAPER_SIGMA)))
-    print_rows([{**row, "samples": samples, "seed": seed} for row in rows], arguments.json)
+    rows = [{**row, "samples": samples} for row in rows]
+    for case in CODEBOOKS:
+        note("codebooks of dim {}, {} bits, {} extended".format(*case))
+        rows += codebook_rows(case, 1 << (18 if arguments.quick else 20), seed)
+    print_rows([{**row, "seed": seed} for row in rows], arguments.json)
 
 
 if __name__ == "__main__":

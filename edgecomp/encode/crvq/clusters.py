@@ -7,7 +7,7 @@ from torch import Tensor
 
 from edgecomp.encode.crvq.matrix import first_least
 
-__all__ = ["kmeans", "nearest"]
+__all__ = ["distortion", "kmeans", "nearest"]
 
 PIECE = 1 << 12  # vectors compared with all codewords at once: 4 MiB of float32 at 256 codewords
 
@@ -44,3 +44,8 @@ def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
         for i in range(0, len(vectors), PIECE)
     ]
     return torch.cat(pieces)
+
+
+def distortion(vectors: Tensor, codebook: Tensor) -> float:
+    """The mean square error of vectors (n, dim) with their nearest codewords."""
+    return float((vectors - codebook.index_select(0, nearest(vectors, codebook))).square().mean())

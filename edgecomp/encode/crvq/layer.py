@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edgecomp.encode.crvq.clusters import kmeans, nearest
+from edgecomp.encode.crvq.clusters import distortion, kmeans, nearest
 from edgecomp.encode.crvq.expectation import GroupedTarget, fit_codebook, weighted_codes
 from edgecomp.encode.crvq.feedback import encode_with_feedback
 from edgecomp.encode.crvq.matrix import CodedMatrix, Stage, reconstruct, weighted_loss
@@ -27,6 +27,7 @@ FIT_WEIGHTS = 1 << 21  # weights that codebooks are fitted on: 512 rows of 4096
 START_VECTORS = 1 << 15  # that k-means starts a codebook from
 START_ITERATIONS = 10
 EXPECTATIONS = 8
+SMALL_CODEBOOK, SMALL_STARTS = 64, 4  # codewords of codebooks where starts differ: the best of 4
 GREEDY_VECTORS = 1 << 18  # for the published initialisation, which is k-means alone
 GREEDY_ITERATIONS = 100
 SCALAR_CODEWORDS = 16  # of critical columns as scalars: 4 bits
@@ -200,8 +201,10 @@ def start_codebook(
     picked = vectors[order[: GREEDY_VECTORS if greedy else START_VECTORS].to(vectors.device)]
     if greedy:
         return kmeans(picked, codewords, GREEDY_ITERATIONS, generator)
-    book = kmeans(picked, codewords, START_ITERATIONS, generator)
-    return fit_codebook(parts, book, EXPECTATIONS)
+    starts = SMALL_STARTS if codewords <= SMALL_CODEBOOK else 1
+    books = [kmeans(picked, codewords, START_ITERATIONS, generator) for _ in range(starts)]
+    best = min(books, key=lambda book: distortion(picked, book))
+    return fit_codebook(parts, best, EXPECTATIONS)
 
 
 def start_codes(part: GroupedTarget, book: Tensor, settings: CrvqSettings) -> Tensor:

@@ -1,16 +1,17 @@
 """Which columns of which matrix are critical: the order by importance, and how many.
 
 Of the columns in order, L_jj^2 of the Cholesky factor of H is what is left of column j's input when
-all columns before it are known. Error feedback from the back to the front makes exactly that the
-cost of an error in column j, so the loss that n critical columns leave is a tail sum, for every n
-at once. `measured` spends the critical share of the whole model where that loss falls most per bit;
-`even` gives every matrix the same share.
+all columns before it are known. Error feedback that leaves the critical columns to the end makes
+about that the cost of an error in column j, for every number of critical columns at once.
+`measured` spends the extended codes of the whole model where they lower the loss most per bit; so a
+second code may go to a costly group before the first goes to a cheap one, and stages cover fewer
+and fewer groups. `even` gives every matrix the same share of columns, in all stages.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,26 +22,28 @@ from edgecomp.encode.crvq.importance import importance, order_columns
 
 __all__ = ["ColumnPlan", "allocate", "even_groups", "plan_columns"]
 
-# Mean square errors of a unit Gaussian in stages of 8 bits for 8 weights (crvq.md 5.3): what is
-# left of a critical column's loss when that of others is 1.
-CRITICAL_LOSS = {1: 0.107 / 0.3245, 2: 0.0367 / 0.3245, 3: 0.0132 / 0.3245}
-MOST_CRITICAL = 0.5  # share of a matrix's columns
+# Mean square errors of a unit Gaussian: basic codes, and with one to three codes more (crvq.md
+# 5.3); from then on a fourth for each bit. Of 4-bit scalars: 0.0115.
+STAGE_ERRORS = (0.3245, 0.107, 0.0367, 0.0132)
+SCALAR_ERROR = 0.0115
+SCALAR_CODES = 3  # what 4-bit scalars cost in place of basic codes, in codes of 8 bits
+MOST_CRITICAL = 0.5  # share of a matrix's groups
 
 
 @dataclass(frozen=True)
 class ColumnPlan:
-    """A matrix's columns: which one lies at each position, and how many of them are critical."""
+    """A matrix's columns: which one lies at each position, and how many each stage covers."""
 
     name: str
     order: Tensor  # int64 (columns,)
-    n_critical: int
+    critical: tuple[int, ...]  # columns of every extended stage (or of scalars), not increasing
 
 
 @dataclass(frozen=True)
-class Curve:
-    """The loss of a matrix after 0, 1, 2 ... critical groups, and what one of them costs."""
+class Costs:
+    """What an error costs in each group of a matrix's columns in order, and its rows."""
 
-    losses: tuple[float, ...]
+    groups: tuple[float, ...]
     rows: int
 
 
@@ -51,12 +54,12 @@ def plan_columns(
     settings = linears.settings
     if settings.critical == 0:
         return {
-            name: ColumnPlan(name, torch.arange(site.columns), 0)
+            name: ColumnPlan(name, torch.arange(site.columns), ())
             for site in linears.sites
             for name in site.tensors
         }
     orders: dict[str, Tensor] = {}
-    curves: dict[str, Curve] = {}
+    costs: dict[str, Costs] = {}
     for site, hessian in linears.each_site(show):
         weights = {name: linears.weighted(name) for name in site.tensors}
         codewords = 1 << settings.codebook_bits
@@ -70,17 +73,33 @@ def plan_columns(
         for name, weight in weights.items():
             orders[name] = order.cpu()
             energy = float(weight.square().sum()) / site.columns
-            curves[name] = loss_curve(left * energy, dim, settings.extended, len(weight))
+            costs[name] = group_costs(left * energy, dim, len(weight))
+    scalar = settings.critical_codes == "scalar"
+    steps = code_steps(settings.extended, scalar)
     if settings.allocation == "measured":
-        groups = allocate(curves, settings.critical)
+        groups = allocate(costs, settings.critical * settings.extended, steps)
     else:
         groups = {
-            name: even_groups(len(order), settings.critical, settings.dim)
+            name: (even_groups(len(order), settings.critical, settings.dim),) * len(steps)
             for name, order in orders.items()
         }
     return {
-        name: ColumnPlan(name, order, groups[name] * settings.dim) for name, order in orders.items()
+        name: ColumnPlan(name, order, tuple(n * settings.dim for n in groups[name] if n > 0))
+        for name, order in orders.items()
     }
+
+
+def code_steps(extended: int, scalar: bool) -> tuple[tuple[float, int], ...]:
+    """What each further code of a critical group takes off its squared error, and its price.
+
+    The error is relative to the weights' variance, the price in codes.
+    """
+    if scalar:
+        return ((STAGE_ERRORS[0] - SCALAR_ERROR, SCALAR_CODES),)
+    errors = list(STAGE_ERRORS)
+    while len(errors) <= extended:
+        errors.append(errors[-1] / 4)
+    return tuple((errors[k] - errors[k + 1], 1) for k in range(extended))
 
 
 def left_over(hessian: Tensor) -> Tensor:
@@ -89,13 +108,10 @@ def left_over(hessian: Tensor) -> Tensor:
     return factor.diagonal().square().cpu()
 
 
-def loss_curve(costs: Tensor, dim: int, extended: int, rows: int) -> Curve:
-    """The curve of a matrix from what an error costs in every column, float64 (columns,)."""
-    groups = int(len(costs) / dim * MOST_CRITICAL)
-    known = torch.cat([torch.zeros(1, dtype=costs.dtype), costs.cumsum(0)])
-    rate = CRITICAL_LOSS.get(extended, CRITICAL_LOSS[3])
-    losses = [float(known[-1] - known[g * dim] + rate * known[g * dim]) for g in range(groups + 1)]
-    return Curve(tuple(losses), rows)
+def group_costs(costs: Tensor, dim: int, rows: int) -> Costs:
+    """The costs of a matrix by group, from those of its columns, float64 (columns,)."""
+    padded = torch.nn.functional.pad(costs, (0, -len(costs) % dim))
+    return Costs(tuple(padded.reshape(-1, dim).sum(1).tolist()), rows)
 
 
 def even_groups(columns: int, share: float, dim: int) -> int:
@@ -106,31 +122,39 @@ def even_groups(columns: int, share: float, dim: int) -> int:
     return min(max(1, round(columns * share / dim)), max(1, columns // dim))
 
 
-def allocate(curves: dict[str, Curve], share: float) -> dict[str, int]:
-    """Critical groups of every matrix: a `share` of all groups of all rows, spent greedily.
+def allocate(
+    costs: Mapping[str, Costs], share: float, steps: Sequence[tuple[float, int]]
+) -> dict[str, tuple[int, ...]]:
+    """Groups that every stage of every matrix covers, not increasing: the best spending of codes.
 
-    Each step takes the group that lowers the loss most per row, as every row has a code for it.
+    There are `share` codes for every group of every row; each step of `steps` says what a further
+    code takes off a group's error, and its price. Greedy: the next code goes where it lowers the
+    loss most per price, all rows of a matrix at once; at most MOST_CRITICAL of the groups are
+    critical.
     """
-    budget = share * sum(
-        curve.rows * (len(curve.losses) - 1) / MOST_CRITICAL for curve in curves.values()
-    )
-    groups = dict.fromkeys(curves, 0)
+    budget = share * sum(cost.rows * len(cost.groups) for cost in costs.values())
+    covered = {name: [0] * len(steps) for name in costs}
 
-    def offer(name: str) -> tuple[float, str] | None:
-        losses, n = curves[name].losses, groups[name]
-        if n + 1 >= len(losses):
+    def offer(name: str, stage: int) -> tuple[float, str, int] | None:
+        n, cost = covered[name][stage], costs[name]
+        most = covered[name][stage - 1] if stage else int(len(cost.groups) * MOST_CRITICAL)
+        if n >= most:
             return None
-        return (losses[n + 1] - losses[n]) / curves[name].rows, name
+        gain, price = steps[stage]
+        return -gain * cost.groups[n] / (price * cost.rows), name, stage
 
-    heap = [best for name in curves if (best := offer(name)) is not None]
+    heap = [best for name in costs if (best := offer(name, 0)) is not None]
     heapq.heapify(heap)
     while heap:
-        _, name = heapq.heappop(heap)
-        if curves[name].rows > budget:
+        _, name, stage = heapq.heappop(heap)
+        price = steps[stage][1] * costs[name].rows
+        if price > budget:
             continue
-        budget -= curves[name].rows
-        groups[name] += 1
-        again = offer(name)
-        if again is not None:
-            heapq.heappush(heap, again)
-    return groups
+        budget -= price
+        covered[name][stage] += 1
+        opened = stage + 1 < len(steps) and covered[name][stage] == covered[name][stage + 1] + 1
+        for candidate in (stage, stage + 1) if opened else (stage,):
+            best = offer(name, candidate)
+            if best is not None:
+                heapq.heappush(heap, best)
+    return {name: tuple(counts) for name, counts in covered.items()}

@@ -103,7 +103,7 @@ def planned(job: CrvqJob, linears: Linears) -> tuple[dict[str, ColumnPlan], str]
         if share == "auto":
             found = choose_sharing(linears, plans, generator, show("codebooks"))
             share = found[0].share  # type: ignore[assignment]  # one of the literals
-        numbers = {name: plan.n_critical for name, plan in plans.items()}
+        numbers = {name: plan.critical for name, plan in plans.items()}
         orders = {name: plan.order for name, plan in plans.items()}
         save_atomically(orders, {"share": share, "critical": json.dumps(numbers)}, path)
     from safetensors import safe_open
@@ -112,7 +112,8 @@ def planned(job: CrvqJob, linears: Linears) -> tuple[dict[str, ColumnPlan], str]
         meta = file.metadata()
         critical = json.loads(meta["critical"])
         plans = {
-            name: ColumnPlan(name, file.get_tensor(name), critical[name]) for name in linears.names
+            name: ColumnPlan(name, file.get_tensor(name), tuple(critical[name]))
+            for name in linears.names
         }
     return plans, str(meta["share"])
 

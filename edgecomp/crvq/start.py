@@ -54,8 +54,8 @@ def encode_group(
         if site.tensors not in hessians:
             hessians[site.tensors] = linears.hessian(site)[order][:, order]
         weight = linears.weighted(name)[:, order]
-        n_critical, dim = plans[name].n_critical, linears.settings.dim
-        problems.append(padded_problem(name, weight, hessians[site.tensors], n_critical, dim))
+        extents, dim = plans[name].critical, linears.settings.dim
+        problems.append(padded_problem(name, weight, hessians[site.tensors], extents, dim))
     matrices, books = encode_matrices(
         problems, linears.settings, generator, lambda what, loss: report(names[0], what, loss)
     )

@@ -222,9 +222,9 @@ def encode_crvq(
         kind = settings.importance
         scores = importance(kind, weight, metric, settings.dim, codewords, generator)
         order = order_columns([scores])
-    problem = padded_problem(
-        "", weight[:, order], metric[order][:, order], n_critical, settings.dim
-    )
+    n_extents = 1 if settings.critical_codes == "scalar" else settings.extended
+    extents = (n_critical,) * n_extents if n_critical else ()
+    problem = padded_problem("", weight[:, order], metric[order][:, order], extents, settings.dim)
     (matrix,), books = encode_matrices([problem], settings, generator)
     scalar = settings.critical_codes == "scalar" and n_critical > 0
     dtype: CodebookType = "int8" if settings.codebook_dtype == "int8" else "int16"
@@ -244,11 +244,12 @@ def encode_crvq(
 
 
 def padded_problem(
-    name: str, weight: torch.Tensor, hessian: torch.Tensor, n_critical: int, dim: int
+    name: str, weight: torch.Tensor, hessian: torch.Tensor, extents: tuple[int, ...], dim: int
 ) -> Problem:
     """A problem whose columns are a multiple of `dim`: zeros behind, with a small metric.
 
-    `weight` (rows, columns) and `hessian` are in stored order.
+    `weight` (rows, columns) and `hessian` are in stored order; `extents` are the columns of every
+    extended stage, or of scalars.
     """
     pad = -weight.shape[1] % dim
     if pad:
@@ -258,4 +259,5 @@ def padded_problem(
         wide.diagonal()[columns:] = 1e-3 * hessian.diagonal().min()
         hessian = wide
         weight = torch.nn.functional.pad(weight, (0, pad))
-    return Problem(name, weight.contiguous(), hessian, n_critical)
+    n_critical = extents[0] if extents else 0
+    return Problem(name, weight.contiguous(), hessian, n_critical, extents)

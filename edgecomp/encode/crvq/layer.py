@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -42,13 +43,25 @@ class Problem:
     """A matrix to encode: `weight` (rows, columns) with its columns in stored order.
 
     Columns are a multiple of the dimension; `hessian` (columns, columns) is positive definite.
-    `n_critical` is a multiple of the dimension.
+    `n_critical` is a multiple of the dimension, and so are `extents`: the columns of every extended
+    stage, not increasing; () stands for `n_critical` in all of them.
     """
 
     name: str
     weight: Tensor
     hessian: Tensor
     n_critical: int
+    extents: tuple[int, ...] = ()
+
+    def extent(self, stage: int) -> int:
+        """Columns of an extended stage, from 0 on."""
+        if not self.extents:
+            return self.n_critical
+        return self.extents[stage] if stage < len(self.extents) else 0
+
+    def n_stages(self, extended: int) -> int:
+        """Extended stages, `extended` where `extents` do not say."""
+        return len(self.extents) if self.extents else extended
 
 
 def encode_matrices(
@@ -63,7 +76,7 @@ def encode_matrices(
     """
     unit = unit_of(float(p.weight.abs().max()) for p in problems)
     matrices = start_matrices(problems, unit)
-    codebooks = start_codebooks(matrices, settings, generator)
+    codebooks = start_codebooks(matrices, problems, settings, generator)
     if settings.initialisation == "hessian":
         losses = [encode_with_feedback(matrix, codebooks, settings.dim) for matrix in matrices]
     else:
@@ -148,7 +161,10 @@ def sample_rows(
 
 
 def start_codebooks(
-    matrices: Sequence[CodedMatrix], settings: CrvqSettings, generator: torch.Generator
+    matrices: Sequence[CodedMatrix],
+    problems: Sequence[Problem],
+    settings: CrvqSettings,
+    generator: torch.Generator,
 ) -> list[Tensor]:
     """The codebooks to start with; gives every matrix its stages, with codes that fit them."""
     dim, codewords = settings.dim, 1 << settings.codebook_bits
@@ -157,8 +173,8 @@ def start_codebooks(
     greedy = settings.initialisation == "greedy"
     codebooks: list[Tensor] = []
 
-    def add(width: int, count: int, part: Callable[[CodedMatrix], tuple[int, int]]) -> None:
-        spans = [part(matrix) for matrix in matrices]
+    def add(width: int, count: int, part: Callable[[Problem], tuple[int, int]]) -> None:
+        spans = [part(problem) for problem in problems]
         used = [(m, a, b) for m, (a, b) in zip(matrices, spans, strict=True) if b > a]
         book = start_codebook(used, codebooks, (width, count), settings, generator)
         codebooks.append(book)
@@ -172,13 +188,18 @@ def start_codebooks(
                 codes[:, : (end - first) // width] = start_codes(target, book, settings)
             matrix.stages.append(Stage(len(codebooks) - 1, first, last, codes))
 
-    add(dim, codewords, lambda m: (m.n_critical if scalar else 0, m.columns))
+    add(dim, codewords, lambda p: (p.n_critical if scalar else 0, p.weight.shape[1]))
     if scalar:
-        add(1, SCALAR_CODEWORDS, lambda m: (0, m.n_critical))
+        add(1, SCALAR_CODEWORDS, lambda p: (0, p.n_critical))
     elif critical:
-        for _ in range(settings.extended):
-            add(dim, codewords, lambda m: (0, m.n_critical))
+        for stage in range(max(p.n_stages(settings.extended) for p in problems)):
+            add(dim, codewords, partial(extended_columns, stage=stage))
     return codebooks
+
+
+def extended_columns(problem: Problem, stage: int) -> tuple[int, int]:
+    """The first column of an extended stage, and the one behind its last."""
+    return 0, problem.extent(stage)
 
 
 def start_codebook(

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from edgecomp.calibration import Statistics
 from edgecomp.checkpoint import Checkpoint, TensorEntry
 from edgecomp.compression.checks import CompressError, check_output, check_space
 from edgecomp.compression.counted_source import CountedSource
+from edgecomp.compression.critical import input_statistics, tensor_settings
 from edgecomp.compression.fingerprint import job_text, sha256_of
 from edgecomp.compression.linears import Calibration, LinearsJob, encode_linears, open_linears
 from edgecomp.compression.model_keys import accepted_bundle
@@ -43,6 +45,7 @@ class Job:
     progress: ProgressCallback
     note: Callable[[str], None]
     calibration: Calibration | None
+    statistics: Statistics | None = None  # that critical columns are ranked by, once they are open
 
 
 def compress_checkpoint(
@@ -53,7 +56,9 @@ def compress_checkpoint(
     note: Callable[[str], None] = lambda line: None,
     calibration: Calibration | None = None,
 ) -> CompressReport:
-    """The report on the container that this writes to `out`; CRVQ needs a `calibration`.
+    """The report on the container that this writes to `out`.
+
+    CRVQ, and critical columns by activation, need a `calibration`.
 
     Finished tensors are kept in a work folder beside `out` until the container is complete, so a
     run that was killed goes on where it was. The same checkpoint and settings give the same bytes.
@@ -100,6 +105,9 @@ def run(job: Job, folder: WorkFolder) -> CompressReport:
     """Encodes what is not finished yet, writes the container and removes the work folder."""
     checkpoint = job.checkpoint
     bundle = accepted_bundle(checkpoint, job.settings, folder.path / "complete", job.note)
+    tell = (job.progress, job.note)
+    ranked_by = input_statistics(checkpoint, job.settings, job.calibration, folder, tell)
+    job = replace(job, statistics=ranked_by)
     linears = linears_job(job, folder)
     skipped = set() if linears is None else set(linears.names)
     encoded_weights, resumed, encode_seconds = encode_tensors(job, folder, skipped)
@@ -184,13 +192,15 @@ def encode_tensors(job: Job, folder: WorkFolder, skipped: set[str]) -> tuple[int
 def encode_tensor(job: Job, entry: TensorEntry, step: Step) -> EncodedTensor:
     """The tensor's codes; progress moves from `step` on while its weights are read."""
     job.progress(step)
-    most = entry.n_weights * job.settings.passes
+    settings, diagonal = tensor_settings(entry, job.settings, job.statistics)
+    most = entry.n_weights * settings.passes
 
     def show(n_read: int) -> None:
         inside = entry.n_bytes * min(n_read, most) // most
         job.progress(replace(step, bytes_done=step.bytes_done + inside))
 
-    return encode(CountedSource(job.checkpoint.source(entry.name), show), job.settings)
+    source = CountedSource(job.checkpoint.source(entry.name), show)
+    return encode(source, settings, entry.name, diagonal)
 
 
 def write(job: Job, folder: WorkFolder, bundle: ModelBundle) -> None:

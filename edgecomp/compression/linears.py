@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,12 @@ from edgecomp.calibration import (
     open_statistics,
     open_streamed,
 )
+from edgecomp.calibration.folder import INDEX
 from edgecomp.calibration.settings import choose_device
 from edgecomp.calibration.windows import cut_windows
 from edgecomp.checkpoint import Checkpoint, TensorEntry, context_length
 from edgecomp.compression.checks import CompressError
+from edgecomp.compression.fingerprint import sha256_of
 from edgecomp.compression.workfolder import WorkFolder
 from edgecomp.encode import ArraySource, CrvqSettings
 from edgecomp.encode.raw import encode_raw
@@ -43,6 +44,7 @@ __all__ = [
     "encode_linears",
     "open_linears",
     "save_linears",
+    "usable_statistics",
 ]
 
 
@@ -51,10 +53,11 @@ class Calibration:
     """The text that a codec learns from; `statistics` of an earlier calibration, if there are any.
 
     `windows` are those of `edgecomp calibrate`, `context` are the tokens in one, there and in
-    tuning, where the model can read as many; `device` is where torch works.
+    tuning, where the model can read as many; `device` is where torch works. `statistics` may be an
+    imatrix of llama.cpp; who only looks at statistics needs no text beside them.
     """
 
-    text: Path
+    text: Path | None
     statistics: Path | None = None
     windows: int = 512
     context: int = 256
@@ -62,14 +65,14 @@ class Calibration:
 
     @property
     def fingerprint(self) -> dict[str, object]:
-        """What of it decides the output's bytes."""
-        statistics = None
-        if self.statistics is not None:
-            index = self.statistics / "index.json"
-            statistics = hashlib.sha256(index.read_bytes()).hexdigest()
+        """What of it decides the output's bytes; OSError when a file cannot be read."""
+        statistics = self.statistics
+        if statistics is not None and statistics.is_dir():
+            index = statistics / INDEX
+            statistics = index if index.is_file() else None  # not finished: refused when opened
         return {
-            "text": hashlib.sha256(self.text.read_bytes()).hexdigest(),
-            "statistics": statistics,
+            "text": None if self.text is None else sha256_of(self.text),
+            "statistics": None if statistics is None else sha256_of(statistics),
             "windows": self.windows,
             "context": self.context,
         }
@@ -102,18 +105,11 @@ def open_linears(
 ) -> LinearsJob:
     """The job, with statistics that were given or are gathered now into the work folder."""
     progress, note = tell
-    if calibration is None:
+    if calibration is None or calibration.text is None:
         raise CompressError(
             "the codec crvq needs a calibration text", "give --calibration a UTF-8 text file"
         )
-    if calibration.statistics is not None:
-        statistics = open_statistics(calibration.statistics, checkpoint)
-    else:
-        context = window_context(checkpoint, calibration)
-        how = CalibrateSettings(calibration.windows, context, calibration.device)
-        place = folder.statistics
-        calibrate_checkpoint(checkpoint, calibration.text, place, how, progress, note)
-        statistics = open_statistics(place, checkpoint)
+    statistics = usable_statistics(checkpoint, calibration, folder, tell)
     head = set(open_streamed(checkpoint).head_site().tensors)
     names: list[str] = []
     for site in statistics.sites:
@@ -128,6 +124,26 @@ def open_linears(
     return LinearsJob(
         checkpoint, settings, calibration, statistics, tuple(names), folder, progress, note
     )
+
+
+def usable_statistics(
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    folder: WorkFolder,
+    tell: tuple[ProgressCallback, Callable[[str], None]],
+) -> Statistics:
+    """The statistics that were given, else those of the text, gathered now into the work folder."""
+    if calibration.statistics is not None:
+        return open_statistics(calibration.statistics, checkpoint)
+    if calibration.text is None:
+        raise CompressError(
+            "a calibration without a text and without statistics",
+            "give --calibration a UTF-8 text file, or --statistics",
+        )
+    context = window_context(checkpoint, calibration)
+    how = CalibrateSettings(calibration.windows, context, calibration.device)
+    calibrate_checkpoint(checkpoint, calibration.text, folder.statistics, how, *tell)
+    return open_statistics(folder.statistics, checkpoint)
 
 
 def encode_linears(job: LinearsJob) -> int:
@@ -185,6 +201,7 @@ def tuning_windows(job: LinearsJob) -> NDArray[np.int64]:
     """All windows of the calibration text, int64 (windows, length)."""
     checkpoint = job.checkpoint
     assert checkpoint.tokenizer is not None, "calibration has read it"
+    assert job.calibration.text is not None, "open_linears has seen it"
     tokens = read_tokens(checkpoint.tokenizer, job.calibration.text.read_text(encoding="utf-8"))
     context = window_context(checkpoint, job.calibration)
     vocab_size = checkpoint.config.get("vocab_size")

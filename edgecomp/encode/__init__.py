@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecomp.encode.critical import encode_critical
 from edgecomp.encode.lattice_preset import encode_lattice
 from edgecomp.encode.paper_preset import encode_paper
 from edgecomp.encode.settings import (
@@ -29,14 +33,25 @@ __all__ = [
 ]
 
 
-def encode(source: WeightSource, settings: Settings) -> EncodedTensor:
-    """The tensor encoded by these settings; WeightError for NaN, infinite or missing weights."""
+def encode(
+    source: WeightSource,
+    settings: Settings,
+    name: str = "",
+    diagonal: NDArray[np.float32] | None = None,
+) -> EncodedTensor:
+    """The tensor encoded by these settings; WeightError for NaN, infinite or missing weights.
+
+    Settings with critical columns look at the tensor's `name` where those are random, and at
+    `diagonal`, the mean square of its inputs, float32 (columns,), where they go by activation.
+    """
     if 0 in source.shape:
         raise WeightError(f"shape {source.shape} has no weights")
     match settings:
         case PaperSettings():
             return encode_paper(source, settings)
-        case LatticeSettings():
+        case LatticeSettings(critical=0):
             return encode_lattice(source, settings)
+        case LatticeSettings():
+            return encode_critical(source, settings, name, diagonal)
         case CrvqSettings():  # linears of blocks need statistics: edgecomp.crvq encodes them
             return encode_lattice(source, settings.outer)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, get_args
 
 from runtime_ops.formats.crvq import CRVQ_DIMS, MAX_CODE_BITS, MAX_STAGES
 from runtime_ops.formats.winding import MAX_CLASSES, MAX_GROUP, MAX_POINTS, radix_digits
 
 PAPER_MAX_POINTS = 1 << 16  # up to here frac(k / m) is exact in 32 bits
 DEFAULT_GROUP = 128
+MOST_CRITICAL = 0.5  # share of the columns
+ColumnImportance = Literal["activation", "weight", "random"]
 
 
 class SettingsError(ValueError):
@@ -73,6 +75,9 @@ class LatticeSettings:
     for 128 rounded down to a multiple of dim. `companded` puts the points through the inverse
     normal distribution; `reach` is how many steps of 2**(1/16) to each side a group's scale is
     looked for, as long as it gets better.
+
+    A share `critical` of the input columns of matrices, those with the highest `importance`, takes
+    `critical_bits` instead, with as many points as these allow; `seed` is that of random ones.
     """
 
     bits: float = 4.0
@@ -82,6 +87,10 @@ class LatticeSettings:
     companded: bool = True
     generator: Literal["korobov", "golden"] = "korobov"
     reach: int = 4
+    critical: float = 0.0
+    critical_bits: float = 8.0
+    importance: ColumnImportance = "activation"
+    seed: int = 0
     codec: ClassVar[str] = "winding"
     preset: ClassVar[str] = "lattice"
 
@@ -103,6 +112,17 @@ class LatticeSettings:
             )
         if not 0 <= self.reach <= 64:
             raise SettingsError(f"reach is {self.reach}, expected 0..64")
+        if not 0 <= self.critical <= MOST_CRITICAL:
+            raise SettingsError(f"critical is {self.critical}, expected 0..{MOST_CRITICAL}")
+        if not 0.25 <= self.critical_bits <= largest:
+            raise SettingsError(
+                f"critical_bits is {self.critical_bits}, expected 0.25..{largest:g}"
+            )
+        if self.importance not in get_args(ColumnImportance):
+            expected = " or ".join(get_args(ColumnImportance))
+            raise SettingsError(f"importance is {self.importance}, expected {expected}")
+        if not 0 <= self.seed < 1 << 63:
+            raise SettingsError(f"seed is {self.seed}, expected 0 or more")
 
     @property
     def chosen_dim(self) -> int:
@@ -127,14 +147,27 @@ class LatticeSettings:
 
     @property
     def passes(self) -> int:
-        """How often an encoder reads the weights: for the largest scale, and to encode."""
-        return 2
+        """How often an encoder reads the weights: for the largest scale, and to encode.
+
+        With critical columns to rank them, and then twice for each of the two matrices.
+        """
+        return 5 if self.critical else 2
+
+    @property
+    def critical_part(self) -> LatticeSettings:
+        """Settings for the matrix of critical columns."""
+        dim = LatticeSettings(bits=self.critical_bits).chosen_dim
+        group = self.group // dim * dim
+        return replace(self, bits=self.critical_bits, dim=0, points=None, group=group, critical=0.0)
 
     @property
     def expected_bpw(self) -> float:
         """Bits per weight of codes and scales."""
         bits = packed_bits(self.chosen_points)
-        return bits / self.chosen_dim + 8 / self.chosen_group
+        bpw = bits / self.chosen_dim + 8 / self.chosen_group
+        if self.critical == 0:
+            return bpw
+        return (1 - self.critical) * bpw + self.critical * self.critical_part.expected_bpw
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +199,7 @@ class CrvqSettings:
     finetune: Literal["none", "block", "end-to-end"] = "end-to-end"
     move_codes: bool = True
     epochs: float = 1.0
-    outer_bits: float = 5.0
+    outer_bits: float = 4.0
     damping: float = 0.05
     seed: int = 0
     codec: ClassVar[str] = "crvq"

@@ -50,11 +50,11 @@ class CountedEncode:
         self.fail_at = fail_at
         self.error = error or KeyboardInterrupt()
 
-    def __call__(self, source: WeightSource, settings: Any) -> EncodedTensor:
+    def __call__(self, source: WeightSource, settings: Any, *known: Any) -> EncodedTensor:
         self.calls += 1
         if self.calls == self.fail_at:
             raise self.error
-        return encode(source, settings)
+        return encode(source, settings, *known)
 
 
 @pytest.fixture
@@ -124,12 +124,12 @@ from edgecomp.checkpoint import open_checkpoint
 from edgecomp.encode import LatticeSettings, encode
 
 calls = 0
-def encode_until_killed(source, settings):
+def encode_until_killed(source, settings, *known):
     global calls
     calls += 1
     if calls == 12:
         os.kill(os.getpid(), signal.SIGKILL)
-    return encode(source, settings)
+    return encode(source, settings, *known)
 
 def kill_in_write(step):
     if step.stage == "write" and step.bytes_done:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edgecomp.encode.crvq.matrix import best_codes
+from edgecomp.encode.crvq.matrix import first_least
 
 __all__ = ["GroupedTarget", "fit_codebook", "weighted_codes"]
 
+PIECE = 1 << 12  # groups compared with all codewords at once
 REGULARISATION = 1e-4  # of a codeword's system, towards where it was
 
 
@@ -36,13 +37,22 @@ class GroupedTarget:
 
 
 def weighted_codes(part: GroupedTarget, codebook: Tensor) -> Tensor:
-    """The best codes of every group by itself, int64 (rows, groups)."""
-    asked = part.asked
-    codes = [
-        best_codes(asked[:, g], part.scales, codebook, metric)
-        for g, metric in enumerate(part.metric)
-    ]
-    return torch.stack(codes, 1)
+    """The best codes of every group by itself, int64 (rows, groups); see best_codes.
+
+    Some groups at a time, so that few rows make as large a product as many.
+    """
+    inverse = torch.where(part.scales > 0, 1 / part.scales, torch.zeros_like(part.scales))
+    pulls = part.asked * inverse[:, None, None]
+    norms = torch.einsum("ci,gij,cj->gc", codebook, part.metric, codebook)
+    rows, groups, dim = pulls.shape
+    step = max(1, PIECE // max(rows, 1))
+    codes = []
+    for first in range(0, groups, step):
+        pull = pulls[:, first : first + step]
+        scores = (pull.reshape(-1, dim) @ (-2 * codebook.T)).view(rows, -1, len(codebook))
+        scores += norms[first : first + step]
+        codes.append(first_least(scores.view(-1, len(codebook))).view(rows, -1))
+    return torch.cat(codes, 1)
 
 
 def fit_codebook(parts: Sequence[GroupedTarget], codebook: Tensor, iterations: int) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edgecomp.encode.crvq.expectation import GroupedTarget, fit_codebook, weighted_codes
-from edgecomp.encode.crvq.matrix import CodedMatrix, reconstruct, weighted_loss
+from edgecomp.encode.crvq.matrix import CodedMatrix, best_codes, reconstruct, weighted_loss
 from edgecomp.encode.crvq.solve import gradients, solve_codebooks, solve_scales
 from tests.edgecomp.encode.crvq.layers import (
     random_books,
@@ -112,6 +112,21 @@ def grouped_loss(part: GroupedTarget, book: torch.Tensor) -> float:
     target = part.target.reshape(*codes.shape, -1)
     error = target - part.scales[:, None, None] * book[codes]
     return float(torch.einsum("ogi,gij,ogj->", error, part.metric, error))
+
+
+@pytest.mark.parametrize("rows", [1, 300, 5000])
+def test_codes_of_groups_are_the_best(rows: int) -> None:
+    """Group by group as by best_codes, however many are compared at once."""
+    generator = seeded(rows)
+    (book,) = random_books(generator, 1, 4, 16)
+    hessian = random_hessian(80, generator)
+    blocks = torch.stack([hessian[i : i + 4, i : i + 4] for i in range(0, 80, 4)])
+    weight = torch.randn(rows, 80, generator=generator, dtype=torch.float64)
+    part = GroupedTarget(weight, weight.square().mean(1).sqrt(), blocks)
+    codes = weighted_codes(part, book)
+    for group, metric in enumerate(blocks):
+        pull = weight[:, 4 * group : 4 * group + 4] @ metric
+        assert torch.equal(codes[:, group], best_codes(pull, part.scales, book, metric))
 
 
 def test_expectation_and_maximisation_lower_the_loss() -> None:

@@ -60,8 +60,8 @@ class Problem:
         return self.extents[stage] if stage < len(self.extents) else 0
 
     def n_stages(self, extended: int) -> int:
-        """Extended stages, `extended` where `extents` do not say."""
-        return len(self.extents) if self.extents else extended
+        """Extended stages, `extended` where there are some and `extents` do not say."""
+        return len(self.extents) or (extended if self.n_critical else 0)
 
 
 def encode_matrices(

@@ -168,6 +168,7 @@ def compress(
     )  # fmt: skip
     settings = settings_from(codec, preset, given, coded)
     learned = crvq.calibration_from(calibration, statistics, context, device)
+    options.check_calibration(settings, learned)
     with show_progress() as progress:
         report = pipeline.compress(model, out, settings, progress, note, learned)
     if json:

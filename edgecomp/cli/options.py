@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from edgecomp.cli.crvq_options import CrvqOptions, crvq_settings
+from edgecomp.cli.crvq_options import CrvqOptions, Importance, crvq_settings
+from edgecomp.compression import Calibration
 from edgecomp.encode import (
     CrvqSettings,
     LatticeSettings,
@@ -150,6 +151,27 @@ def crvq_only(preset: Preset | None, options: SettingsOptions, crvq: CrvqOptions
     return crvq_settings(replace(crvq, dim=options.dim))
 
 
+def check_calibration(settings: Settings, calibration: Calibration | None) -> None:
+    """UsageError unless a calibration is given to settings that use one, and to crvq always."""
+    if isinstance(settings, CrvqSettings):
+        if calibration is None or calibration.text is None:
+            raise UsageError(
+                "--codec crvq needs a calibration text", "give --calibration a UTF-8 text file"
+            )
+    elif calibration is not None and not uses_statistics(settings):
+        raise UsageError(
+            "--calibration, --statistics and --device are for crvq and for critical columns",
+            "use --codec crvq or --critical, or leave them out",
+        )
+
+
+def uses_statistics(settings: Settings) -> bool:
+    """Whether an encoder with these settings reads statistics of activations."""
+    if isinstance(settings, LatticeSettings):
+        return settings.critical > 0 and settings.importance == "activation"
+    return isinstance(settings, CrvqSettings)
+
+
 def refuse_crvq(crvq: CrvqOptions, allowed: set[str]) -> None:
     """UsageError when an option of the crvq codec is given that the preset does not have."""
     for name, value in vars(crvq).items():
@@ -208,7 +230,26 @@ def lattice(options: SettingsOptions, crvq: CrvqOptions) -> LatticeSettings:
         generator=(options.generator or Generator.KOROBOV).value,
         companded=options.companding is not False,
         reach=settings.reach if options.reach is None else options.reach,
+        critical=settings.critical if crvq.critical is None else crvq.critical,
+        critical_bits=(
+            settings.critical_bits if options.critical_bits is None else options.critical_bits
+        ),
+        importance=lattice_importance(crvq),
+        seed=crvq.seed or 0,
     )
+
+
+def lattice_importance(crvq: CrvqOptions) -> Literal["activation", "weight", "random"]:
+    """The importance that the lattice preset is asked for."""
+    match crvq.importance:
+        case None | Importance.ACTIVATION:
+            return "activation"
+        case Importance.WEIGHT:
+            return "weight"
+        case Importance.RANDOM:
+            return "random"
+        case Importance.OBS:
+            raise UsageError("--importance obs belongs to the crvq codec", "use --codec crvq")
 
 
 PRESETS: dict[Preset, Callable[[SettingsOptions, CrvqOptions], Settings]] = {

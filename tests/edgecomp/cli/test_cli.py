@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from edgecomp import cli, pipeline
+from edgecomp.cli.crvq_options import CrvqOptions
 from edgecomp.cli.options import (
     Codec,
     Generator,
@@ -156,7 +157,7 @@ def test_eval(run, bookworm: Path, tmp_path: Path) -> None:
         (["compress", "m", "-o", "x", "--frobnicate"], "--frobnicate"),
         (["compress", "m", "-o", "x", "--bits", "4", "--points", "9"], "both --bits and --points"),
         (["compress", "m", "-o", "x", "--bits", "99"], "bits is 99.0, expected"),
-        (["compress", "m", "-o", "x", "--dim", "7"], "less than or equal to 4"),
+        (["compress", "m", "-o", "x", "--dim", "7"], "expected 1..4"),
         (["compress", "m", "-o", "x", "--dim", "0"], "greater than or equal to 1"),
         (["compress", "m", "-o", "x", "--group", "0"], "greater than or equal to 1"),
         (["compress", "m", "-o", "x", "--reach", "65"], "less than or equal to 64"),
@@ -277,7 +278,7 @@ def test_interrupt_is_exit_130_and_keeps_finished_tensors(bookworm: Path, tmp_pa
 
 def test_options_become_settings() -> None:
     def settings(preset: Preset, **given: Any) -> Any:
-        return settings_from(Codec.WINDING, preset, SettingsOptions(**given))
+        return settings_from(Codec.WINDING, preset, SettingsOptions(**given), CrvqOptions())
 
     assert settings(Preset.LATTICE) == LatticeSettings(bits=4.0)
     assert settings(Preset.PAPER) == PaperSettings()

@@ -80,7 +80,7 @@ def plan_columns(
         groups = allocate(costs, settings.critical * settings.extended, steps)
     else:
         groups = {
-            name: (even_groups(len(order), settings.critical, settings.dim),) * len(steps)
+            name: (even_groups(len(order), settings.critical, settings.dim, scalar),) * len(steps)
             for name, order in orders.items()
         }
     return {
@@ -114,12 +114,14 @@ def group_costs(costs: Tensor, dim: int, rows: int) -> Costs:
     return Costs(tuple(padded.reshape(-1, dim).sum(1).tolist()), rows)
 
 
-def even_groups(columns: int, share: float, dim: int) -> int:
+def even_groups(columns: int, share: float, dim: int, scalar: bool) -> int:
     """Critical groups of a matrix for a share of its columns: rounded, one at least.
 
-    The released code rounds down, which leaves narrow matrices without any.
+    The released code rounds down, which leaves narrow matrices without any. Scalars leave a column
+    to the basic codes, so a matrix of one group has none.
     """
-    return min(max(1, round(columns * share / dim)), max(1, columns // dim))
+    most = (columns - 1) // dim if scalar else max(1, columns // dim)
+    return min(max(1, round(columns * share / dim)), most)
 
 
 def allocate(

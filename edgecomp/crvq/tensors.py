@@ -79,8 +79,8 @@ def book_set(
 ) -> tuple[IntegerCodebooks, IntegerCodebooks | None]:
     """A group's codebooks as integers: the ones of dimension `dim`, and the one of scalars."""
     floats = [book.cpu().double().numpy() for book in coded.codebooks[group]]
-    main = [book for book in floats if book.shape[1] == floats[0].shape[1]]
-    scalar = [book for book in floats if book.shape[1] != floats[0].shape[1]]
+    n_main = 1 if settings.critical_codes == "scalar" else len(floats)
+    main, scalar = floats[:n_main], floats[n_main:]
     sizes = [math.prod(t.shape) for t in coded.tensors.values() if t.group == group]
     dtype = choose_dtype(main, sum(sizes), settings)
     return integer_codebooks(main, dtype), integer_codebooks(scalar, dtype) if scalar else None

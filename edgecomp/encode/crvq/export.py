@@ -24,6 +24,7 @@ from runtime_ops.formats import (
     PlainFormat,
     Table,
 )
+from runtime_ops.formats.columns import MAX_PERMUTED
 from runtime_ops.formats.crvq import MAX_SHIFT, MIN_ROW_SCALE
 from runtime_ops.formats.part import MAX_SCALE, MIN_SCALE
 
@@ -81,13 +82,14 @@ def integer_codebooks(
 ) -> IntegerCodebooks:
     """Codebooks (codewords, dim) of one dimension, rounded to integers with a common unit.
 
-    The first one uses the whole range; the others get the power of two that they need beside it.
+    The first one uses the whole range unless another is more than 2**MAX_SHIFT times larger; the
+    others get the power of two that they need beside it.
     """
     largest = 127 if dtype == "int8" else 32767
     reach = [float(np.abs(book).max()) for book in codebooks]
     first = reach[0] or max(reach) or 1.0
-    exponents = [math.ceil(math.log2(r / first) - 1e-9) if r > 0 else -99 for r in reach]
-    base = max(min(0, *exponents), max(exponents) - MAX_SHIFT, -MAX_SHIFT)
+    exponents = [math.ceil(math.log2(r / first) - 1e-9) if r > 0 else -MAX_SHIFT for r in reach]
+    base = max(min(0, *exponents), max(exponents) - MAX_SHIFT)
     unit = first / largest * 2.0**base
     shifts = tuple(min(max(0, e - base), MAX_SHIFT) for e in exponents)
     numbers = [
@@ -129,8 +131,15 @@ def stored_tensor(
 
 
 def order_table(order: NDArray[np.integer] | None) -> Table | None:
-    """The permutation as a table; None where columns are as they come."""
-    return None if order is None else Table.of(order.astype(np.uint16))
+    """The permutation as a table; None where columns are as they come.
+
+    WeightError for more columns than a container's permutation has.
+    """
+    if order is None:
+        return None
+    if order.size > MAX_PERMUTED:
+        raise WeightError(f"a matrix of {order.size} columns, expected at most {MAX_PERMUTED}")
+    return Table.of(order.astype(np.uint16))
 
 
 def matrix_parts(
@@ -216,7 +225,9 @@ def encode_crvq(
     mean = torch.eye(columns) if hessian is None else torch.from_numpy(hessian).float()
     metric = damped(mean, settings.damping)
     order = torch.arange(columns)
-    n_critical = settings.dim * int(columns * settings.critical / settings.dim)
+    # The container wants a column that is not a scalar.
+    most = columns - 1 if settings.critical_codes == "scalar" else columns
+    n_critical = settings.dim * int(min(columns * settings.critical, most) / settings.dim)
     if n_critical:
         codewords = 1 << settings.codebook_bits
         kind = settings.importance

@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from edgecomp.crvq.columns import (
-    CRITICAL_LOSS,
     MOST_CRITICAL,
-    Curve,
+    SCALAR_CODES,
+    STAGE_ERRORS,
+    Costs,
     allocate,
+    code_steps,
     even_groups,
+    group_costs,
     left_over,
-    loss_curve,
     plan_columns,
 )
 from edgecomp.encode import CrvqSettings
@@ -47,12 +49,13 @@ def test_tensors_with_the_same_input_share_the_order(linears_of, importance, all
         assert sorted(first.tolist()) == list(range(site.columns))
         for name in site.tensors:
             assert torch.equal(plans[name].order, first)
-            assert plans[name].n_critical % 8 == 0
-            assert 0 <= plans[name].n_critical <= site.columns
+            critical = plans[name].critical
+            assert all(n % 8 == 0 and 0 < n <= site.columns for n in critical)
+            assert sorted(critical, reverse=True) == list(critical)
     if allocation == "even":
         for site in linears.sites:
-            expected = 8 * round(0.3 * site.columns / 8)
-            assert {plans[name].n_critical for name in site.tensors} == {expected}
+            expected = (8 * round(0.3 * site.columns / 8),) * 3
+            assert {plans[name].critical for name in site.tensors} == {expected}
 
 
 def test_the_same_seed_gives_the_same_plans(linears_of) -> None:
@@ -77,28 +80,38 @@ def test_large_columns_come_first(linears_of) -> None:
 def test_no_critical_columns(linears_of) -> None:
     plans = plan_columns(linears_of(CrvqSettings(critical=0)), seeded(), silent)
     for plan in plans.values():
-        assert plan.n_critical == 0
+        assert plan.critical == ()
         assert torch.equal(plan.order, torch.arange(len(plan.order)))
 
 
+def test_scalars_have_one_extent(linears_of) -> None:
+    for allocation in ("even", "measured"):
+        settings = CrvqSettings(critical=0.3, critical_codes="scalar", allocation=allocation)
+        plans = plan_columns(linears_of(settings), seeded(), silent)
+        assert {len(plan.critical) for plan in plans.values()} <= {0, 1}
+        assert any(plan.critical for plan in plans.values())
+
+
 @pytest.mark.parametrize(
-    ("columns", "share", "groups"),
+    ("columns", "share", "codebooks", "scalars"),
     [
-        (576, 0.02, 1),  # of 192 x 576, where the released code has none
-        (192, 0.02, 1),
-        (255, 0.02, 1),
-        (255, 1.0, 31),  # whole groups only
-        (4096, 0.02, 10),
-        (11008, 0.02, 28),
-        (64, 1.0, 8),
-        (8, 0.02, 1),
-        (5, 0.02, 1),
-        (5, 1.0, 1),
-        (1, 0.5, 1),
+        (576, 0.02, 1, 1),  # of 192 x 576, where the released code has none
+        (192, 0.02, 1, 1),
+        (255, 0.02, 1, 1),
+        (255, 1.0, 31, 31),  # whole groups only
+        (4096, 0.02, 10, 10),
+        (11008, 0.02, 28, 28),
+        (64, 1.0, 8, 7),  # a column that is not a scalar must be left
+        (9, 0.02, 1, 1),
+        (8, 0.02, 1, 0),
+        (5, 0.02, 1, 0),
+        (5, 1.0, 1, 0),
+        (1, 0.5, 1, 0),
     ],
 )
-def test_even_groups(columns: int, share: float, groups: int) -> None:
-    assert even_groups(columns, share, 8) == groups
+def test_even_groups(columns: int, share: float, codebooks: int, scalars: int) -> None:
+    assert even_groups(columns, share, 8, scalar=False) == codebooks
+    assert even_groups(columns, share, 8, scalar=True) == scalars
 
 
 def test_left_over_is_what_columns_before_do_not_explain() -> None:
@@ -113,64 +126,88 @@ def test_left_over_is_what_columns_before_do_not_explain() -> None:
         assert float(found[j]) == pytest.approx(float(rest.square().mean()), rel=1e-3)
 
 
-def test_loss_curve_is_a_tail_sum() -> None:
-    costs = torch.arange(32, 0, -1).double()
-    curve = loss_curve(costs, 8, 2, rows=7)
-    assert curve.rows == 7
-    assert len(curve.losses) == 1 + int(4 * MOST_CRITICAL)
-    for n, loss in enumerate(curve.losses):
-        head, tail = float(costs[: 8 * n].sum()), float(costs[8 * n :].sum())
-        assert loss == pytest.approx(tail + CRITICAL_LOSS[2] * head)
-    assert loss_curve(costs[:7], 8, 3, 1).losses == (float(costs[:7].sum()),)  # too narrow
-    assert loss_curve(costs, 8, 7, 1).losses[1] == loss_curve(costs, 8, 3, 1).losses[1]
+def test_costs_of_groups() -> None:
+    assert group_costs(torch.arange(1.0, 7.0), 4, 3) == Costs((10.0, 11.0), 3)
+    assert group_costs(torch.ones(1), 8, 2) == Costs((1.0,), 2)
 
 
-def convex(seed: int, groups: int, rows: int) -> Curve:
-    """A curve whose gains fall."""
-    gains = sorted(torch.rand(groups, generator=seeded(seed)).tolist(), reverse=True)
-    total = sum(gains) + 1
-    return Curve(tuple(total - sum(gains[:n]) for n in range(groups + 1)), rows)
+@pytest.mark.parametrize("extended", [1, 2, 3, 7])
+def test_steps_take_the_error_down_to_that_of_all_codes(extended: int) -> None:
+    steps = code_steps(extended, scalar=False)
+    assert len(steps) == extended
+    errors = [STAGE_ERRORS[0]]
+    for gain, price in steps:
+        assert price == 1
+        errors.append(errors[-1] - gain)
+    expected = [*STAGE_ERRORS, *(STAGE_ERRORS[3] / 4**k for k in range(1, 5))]
+    assert errors == pytest.approx(expected[: extended + 1])
+    ((gain, price),) = code_steps(extended, scalar=True)
+    assert (0 < gain < STAGE_ERRORS[0], price) == (True, SCALAR_CODES)
 
 
-def spent(curves: dict[str, Curve], groups: dict[str, int]) -> float:
-    return sum(curves[name].rows * n for name, n in groups.items())
+STEPS = code_steps(3, scalar=False)
 
 
-def whole(curves: dict[str, Curve]) -> float:
-    return sum(curve.rows * (len(curve.losses) - 1) / MOST_CRITICAL for curve in curves.values())
+def falling(seed: int, groups: int, rows: int) -> Costs:
+    """Costs that fall from group to group."""
+    drawn = torch.rand(groups, generator=seeded(seed)).tolist()
+    return Costs(tuple(sorted(drawn, reverse=True)), rows)
 
 
-def remaining(curves: dict[str, Curve], groups: dict[str, int]) -> float:
-    return sum(curves[name].losses[n] for name, n in groups.items())
+def spent(costs: dict[str, Costs], covered: dict[str, tuple[int, ...]]) -> int:
+    return sum(costs[name].rows * sum(counts) for name, counts in covered.items())
+
+
+def taken_off(costs: dict[str, Costs], covered: dict[str, tuple[int, ...]]) -> float:
+    return sum(
+        gain * sum(costs[name].groups[:n])
+        for name, counts in covered.items()
+        for (gain, _), n in zip(STEPS, counts, strict=True)
+    )
 
 
 def test_allocation_keeps_to_its_budget() -> None:
-    curves = {f"m{i}": convex(i, 3 + i, 10 * i + 7) for i in range(6)}
-    previous = float("inf")
-    for share in (0.0, 0.01, 0.02, 0.1, 0.3, 0.5, 1.0):
-        groups = allocate(curves, share)
-        assert spent(curves, groups) <= share * whole(curves) + 1e-9
-        assert all(0 <= n < len(curves[name].losses) for name, n in groups.items())
-        assert remaining(curves, groups) <= previous
-        previous = remaining(curves, groups)
-    assert all(n == 0 for n in allocate(curves, 0.0).values())
-    assert groups == {name: len(curve.losses) - 1 for name, curve in curves.items()}
+    costs = {f"m{i}": falling(i, 6 + 2 * i, 10 * i + 7) for i in range(6)}
+    codes = sum(cost.rows * len(cost.groups) for cost in costs.values())
+    previous = -1.0
+    for share in (0.0, 0.01, 0.06, 0.2, 0.5, 1.0, 1.5):
+        covered = allocate(costs, share, STEPS)
+        assert spent(costs, covered) <= share * codes + 1e-9
+        for name, counts in covered.items():
+            assert list(counts) == sorted(counts, reverse=True)
+            assert 0 <= counts[-1] <= counts[0] <= MOST_CRITICAL * len(costs[name].groups)
+        assert taken_off(costs, covered) >= previous
+        previous = taken_off(costs, covered)
+        if share == 0:
+            assert set(covered.values()) == {(0, 0, 0)}
+    assert covered == {name: (len(c.groups) // 2,) * 3 for name, c in costs.items()}
 
 
-@pytest.mark.parametrize("share", [0.1, 0.25, 0.4])
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.4, 0.8])
 def test_allocation_is_the_best_one(share: float) -> None:
-    """With equal rows and falling gains, the greedy one is: all others are tried."""
-    curves = {f"m{i}": convex(i, 3, 5) for i in range(4)}
-    budget = share * whole(curves)
-    names = list(curves)
+    """With equal rows and falling costs the greedy one is: all others are tried."""
+    costs = {f"m{i}": falling(i, 6, 5) for i in range(3)}
+    budget = share * 3 * 6 * 5
+    each = [
+        counts for counts in itertools.product(range(4), repeat=3)
+        if list(counts) == sorted(counts, reverse=True)
+    ]  # fmt: skip
     tried = [
-        dict(zip(names, numbers, strict=True)) for numbers in itertools.product(range(4), repeat=4)
+        dict(zip(costs, numbers, strict=True)) for numbers in itertools.product(each, repeat=3)
     ]
-    best = min(remaining(curves, groups) for groups in tried if spent(curves, groups) <= budget)
-    assert remaining(curves, allocate(curves, share)) == pytest.approx(best)
+    best = max(taken_off(costs, c) for c in tried if spent(costs, c) <= budget)
+    assert taken_off(costs, allocate(costs, share, STEPS)) == pytest.approx(best)
 
 
 def test_a_matrix_that_is_too_tall_leaves_the_budget_to_others() -> None:
-    tall, low = Curve((10.0, 0.0), 100), Curve((1.0, 0.5, 0.4), 1)
-    assert allocate({"tall": tall, "low": low}, 0.02) == {"tall": 0, "low": 2}
-    assert allocate({}, 0.5) == {}
+    tall, low = Costs((10.0,) * 4, 100), Costs((1.0, 0.5, 0.4, 0.1), 1)
+    steps = ((0.2, 1),)
+    assert allocate({"tall": tall, "low": low}, 0.02, steps) == {"tall": (0,), "low": (2,)}
+    assert allocate({}, 0.5, steps) == {}
+
+
+def test_scalars_cost_more() -> None:
+    costs = {"m": Costs((4.0, 3.0, 2.0, 1.0), 10)}
+    scalars = code_steps(3, scalar=True)
+    assert allocate(costs, 2.9 / 4, scalars) == {"m": (0,)}
+    assert allocate(costs, 3.1 / 4, scalars) == {"m": (1,)}

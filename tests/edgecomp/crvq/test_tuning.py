@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -77,8 +78,8 @@ def test_schedule() -> None:
         tuner.step((parameter - 1).square().sum())
     assert fades[0] == pytest.approx(1 / WARM_UP)
     assert max(fades) == pytest.approx(fades[WARM_UP - 1], rel=0.01)
-    assert all(a < b for a, b in zip(fades[: WARM_UP - 1], fades[1:WARM_UP], strict=True))
-    assert all(a > b for a, b in zip(fades[WARM_UP:-1], fades[WARM_UP + 1 :], strict=True))
+    assert all(a < b for a, b in itertools.pairwise(fades[:WARM_UP]))
+    assert all(a > b for a, b in itertools.pairwise(fades[WARM_UP:]))
     assert LAST_RATE < fades[-1] < 1.1 * LAST_RATE
     rate = tuner.rates[0]
     assert tuner.optimizer.param_groups[0]["lr"] == pytest.approx(rate * fades[-1])

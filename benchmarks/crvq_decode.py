@@ -39,7 +39,7 @@ def random_matrix(rows: int, columns: int) -> EncodedTensor:
     """A matrix of random codes, one basic codebook and three extended ones."""
     rng = np.random.default_rng(SEED)
     codebooks = rng.integers(-128, 128, (STAGES, 256, 8), np.int8)
-    critical_groups = max(1, round(CRITICAL * columns / 8))
+    critical_groups = (max(1, round(CRITICAL * columns / 8)),) * (STAGES - 1)
     fmt = CrvqFormat(8, 8, critical_groups, (2, 1, 0, 0), Table.of(codebooks))
     sizes = {spec.name: spec.size for spec in fmt.part_specs((rows, columns))}
     parts: dict[str, NDArray[np.generic]] = {

@@ -67,8 +67,9 @@ class NativeTensor:
             winding.table = self._data(np.array(fmt.table, "<i2"))
 
     def _set_crvq(self, crvq: CData, fmt: CrvqFormat) -> None:
-        for field in ("dim", "code_bits", "critical_groups", "stages"):
+        for field in ("dim", "code_bits", "stages"):
             setattr(crvq, field, getattr(fmt, field))
+        crvq.critical_groups[1 : fmt.stages] = fmt.critical_groups
         crvq.shifts[0 : fmt.stages] = fmt.shifts
         crvq.wide = int(fmt.codebooks.array.itemsize == 2)
         crvq.codebooks = self._data(fmt.codebooks.array)

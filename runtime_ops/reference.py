@@ -74,19 +74,20 @@ def decode_matrix(
 def crvq_codes(
     fmt: CrvqFormat, parts: Mapping[str, NDArray[np.generic]], shape: tuple[int, int]
 ) -> list[NDArray[np.uint8]]:
-    """Codes of every stage, uint8 (rows, groups): all groups, then critical ones alone.
+    """Codes of every stage, uint8 (rows, groups that the stage covers).
 
     Code g of a row lies in its bits g * code_bits and up, low bits first; rows start
     at whole bytes.
     """
     rows, columns = shape
-    planes = [parts["codes"].reshape(rows, -1)]
+    planes = [parts["codes"]]
     if fmt.stages > 1:
-        planes += list(parts["extended"].reshape(fmt.stages - 1, rows, -1))
+        ends = np.cumsum([rows * fmt.plane_row_bytes(k, columns) for k in range(1, fmt.stages)])
+        planes += np.split(parts["extended"], ends[:-1])
     codes = []
     for stage, plane in enumerate(planes):
-        groups = fmt.groups(columns) if stage == 0 else fmt.critical_groups
-        stream = np.unpackbits(plane.view(np.uint8), axis=1, bitorder="little")
+        groups = fmt.stage_groups(stage, columns)
+        stream = np.unpackbits(plane.view(np.uint8).reshape(rows, -1), axis=1, bitorder="little")
         bits = stream[:, : groups * fmt.code_bits].reshape(rows, groups, fmt.code_bits)
         weights = (1 << np.arange(fmt.code_bits)).astype(np.uint8)
         codes.append((bits * weights).sum(axis=2, dtype=np.uint8))
@@ -104,7 +105,7 @@ def decode_f32_cb(
     values = fmt.values
     sums = values[0][codes[0]]
     for stage in range(1, fmt.stages):
-        sums[:, : fmt.critical_groups] += values[stage][codes[stage]]
+        sums[:, : codes[stage].shape[1]] += values[stage][codes[stage]]
     weights: NDArray[np.float32] = scales[:, None] * sums.reshape(len(sums), -1).astype(np.float32)
     return weights
 
@@ -261,15 +262,16 @@ def gemv_f32_crvq_table(
     """The product of a crvq matrix with x by lookup tables: float32 (d_out,).
 
     `x` float32 (d_in,), finite; it counts as 0 beyond the row. T_k is `table_f32_cb` of codebook k
-    with its shift. Group by group, and in a group stage by stage, the entry `T_k[g][code]` is added
-    to the row's sum, which starts at 0; at the end it is multiplied with the row's scale.
+    with its shift. Group by group, and in a group stage by stage over those that cover it, the
+    entry `T_k[g][code]` is added to the row's sum, which starts at 0; at the end it is multiplied
+    with the row's scale.
 
     Against the exact product `|y - W x| <= gamma(n) * M + (8 N s + 1) * 2**-149` with s the row's
     scale, C_k the codewords, `M = s * sum |C_k| |x|` over all groups and their stages,
-    `N = groups + (stages - 1) * critical_groups` and `n = 8 + N`: a product is rounded once and by
-    the seven additions in its group, then N - 1 times in the row's sum (the first adds to 0), then
-    by the scale. `W = s * sum_k C_k` is exact here; decoded weights are rounded once, or twice
-    beyond 2**24. Compare `gemv_f32`, whose n is of the same size.
+    `N = groups + sum(critical_groups)`, the codes of a row, and `n = 8 + N`: a product is rounded
+    once and by the seven additions in its group, then N - 1 times in the row's sum (the first adds
+    to 0), then by the scale. `W = s * sum_k C_k` is exact here; decoded weights are rounded once,
+    or twice beyond 2**24. Compare `gemv_f32`, whose n is of the same size.
     """
     rows = len(parts["scales"])
     padded = np.zeros(-(-len(x) // fmt.dim) * fmt.dim, np.float32)
@@ -279,7 +281,7 @@ def gemv_f32_crvq_table(
     tables = [table_f32_cb(values.astype(np.float32), groups) for values in fmt.values]
     sums = np.zeros(rows, np.float32)
     for g in range(len(groups)):
-        for stage in range(fmt.stages if g < fmt.critical_groups else 1):
+        for stage in range(fmt.group_stages(g)):
             sums = sums + tables[stage][g][codes[stage][:, g]]
     y: NDArray[np.float32] = sums * crvq_scales(parts)
     return y

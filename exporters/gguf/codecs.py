@@ -137,7 +137,7 @@ WINDING = Codec[WindingFormat](
 def _crvq_fields(fmt: CrvqFormat) -> Fields:
     return {
         "code_bits": fmt.code_bits,
-        "critical_groups": fmt.critical_groups,
+        "critical_groups": [0, *fmt.critical_groups],
         "dim": fmt.dim,
         "shifts": list(fmt.shifts),
         "wide": fmt.codebooks.dtype == "<i2",
@@ -147,10 +147,17 @@ def _crvq_fields(fmt: CrvqFormat) -> Fields:
 def _crvq(fields: Fields, table: Table | None, formats: Sequence[Format]) -> CrvqFormat:
     if table is None:
         raise FormatError("crvq: codebooks is 0, expected a table")
+    stages, critical_groups = len(fields["shifts"]), fields["critical_groups"]
+    if len(critical_groups) != stages:
+        found = len(critical_groups)
+        raise FormatError(f"crvq: critical_groups has {found} values, expected {stages}")
+    if critical_groups[:1] != [0]:
+        found = critical_groups[:1]
+        raise FormatError(f"crvq: critical_groups starts with {found}, expected [0]")
     return CrvqFormat(
         dim=fields["dim"],
         code_bits=fields["code_bits"],
-        critical_groups=fields["critical_groups"],
+        critical_groups=tuple(critical_groups[1:]),
         shifts=tuple(fields["shifts"]),
         codebooks=table,
     )
@@ -166,15 +173,16 @@ def _crvq_table_spec(fields: Fields) -> PartSpec:
 
 def _crvq_record(fmt: CrvqFormat) -> bytes:
     wide = fmt.codebooks.dtype == "<i2"
-    numbers = 3, fmt.dim, fmt.code_bits, fmt.critical_groups, wide, fmt.stages, *fmt.shifts
-    return struct.pack(f"<{6 + MAX_STAGES}I", *numbers, *(0,) * (MAX_STAGES - fmt.stages))
+    pad = (0,) * (MAX_STAGES - fmt.stages)
+    numbers = 3, fmt.dim, fmt.code_bits, wide, fmt.stages, *fmt.shifts, *pad
+    return struct.pack(f"<{5 + 2 * MAX_STAGES}I", *numbers, 0, *fmt.critical_groups, *pad)
 
 
 CRVQ = Codec[CrvqFormat](
     keys={
         "code_bits": U32,
         "codebooks": U32,
-        "critical_groups": U32,
+        "critical_groups": array_of(GGUFType.U32),
         "dim": U32,
         "shifts": array_of(GGUFType.U32),
         "wide": BOOL,

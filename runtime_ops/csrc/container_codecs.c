@@ -123,7 +123,7 @@ static ec_status take_crvq(ec_pairs *pairs, const char *prefix, ec_format *forma
         {"code_bits", EC_GGUF_U32},
         {"codebooks", EC_GGUF_U32},
         {"codec", EC_GGUF_STRING},
-        {"critical_groups", EC_GGUF_U32},
+        {"critical_groups", EC_GGUF_ARRAY_OF(EC_GGUF_U32)},
         {"dim", EC_GGUF_U32},
         {"shifts", EC_GGUF_ARRAY_OF(EC_GGUF_U32)},
         {"wide", EC_GGUF_BOOL},
@@ -135,12 +135,15 @@ static ec_status take_crvq(ec_pairs *pairs, const char *prefix, ec_format *forma
     format->codec = EC_CODEC_CRVQ;
     format->table_number = ec_load_u32(v[CODEBOOKS].bytes.data);
     if (format->table_number == 0 || v[SHIFTS].count > EC_MAX_STAGES) return EC_BAD_FORMAT;
+    if (v[CRITICAL_GROUPS].count != v[SHIFTS].count) return EC_BAD_FORMAT;
     q->dim = ec_load_u32(v[DIM].bytes.data);
     q->code_bits = ec_load_u32(v[CODE_BITS].bytes.data);
-    q->critical_groups = ec_load_u32(v[CRITICAL_GROUPS].bytes.data);
     q->wide = v[WIDE].bytes.data[0];
     q->stages = (uint32_t)v[SHIFTS].count;
-    for (uint32_t k = 0; k < q->stages; k++) q->shifts[k] = ec_load_u32(v[SHIFTS].bytes.data + 4 * k);
+    for (uint32_t k = 0; k < q->stages; k++) {
+        q->critical_groups[k] = ec_load_u32(v[CRITICAL_GROUPS].bytes.data + 4 * k);
+        q->shifts[k] = ec_load_u32(v[SHIFTS].bytes.data + 4 * k);
+    }
     status = ec_crvq_check(q);
     if (status != EC_OK) return status;
     uint32_t type = q->wide ? EC_GGUF_TENSOR_I16 : EC_GGUF_TENSOR_I8;
@@ -153,7 +156,7 @@ static void set_codebooks(ec_format *format, const uint8_t *data) { format->crvq
 static uint32_t list_crvq(const ec_format *format, uint64_t rows, uint64_t columns, ec_part parts[]) {
     const ec_crvq *q = &format->crvq;
     uint32_t n = 0;
-    if (q->critical_groups > ec_crvq_groups(q, columns)) return 0;
+    if (!ec_crvq_fits(q, columns)) return 0;
     parts[n++] = part(EC_PART_CODES, "codes", EC_GGUF_TENSOR_I8, ec_crvq_codes_bytes(q, rows, columns), 1);
     if (q->stages > 1) {
         parts[n++] = part(EC_PART_EXTENDED, "extended", EC_GGUF_TENSOR_I8, ec_crvq_extended_bytes(q, rows), 1);

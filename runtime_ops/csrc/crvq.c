@@ -13,24 +13,25 @@ void ec_crvq_start(const ec_matrix *m, ec_crvq_plan *plan) {
     plan->code_bits = c->code_bits;
     plan->stages = c->stages;
     plan->wide = c->wide;
-    plan->critical_groups = c->critical_groups;
-    plan->groups = ec_crvq_groups(c, m->columns);
-    plan->row_bytes = (plan->groups * c->code_bits + 7) / 8;
-    plan->critical_row_bytes = ((uint64_t)c->critical_groups * c->code_bits + 7) / 8;
+    const uint8_t *extended = m->extended;
     for (uint32_t k = 0; k < c->stages; k++) {
+        plan->groups[k] = k == 0 ? ec_crvq_groups(c, m->columns) : c->critical_groups[k];
+        plan->row_bytes[k] = (plan->groups[k] * c->code_bits + 7) / 8;
+        plan->planes[k] = k == 0 ? m->codes : extended;
         plan->shifts[k] = c->shifts[k];
         plan->codebooks[k] = c->codebooks + k * codebook_bytes;
+        if (k > 0) extended += m->rows * plan->row_bytes[k];
     }
+}
+
+uint32_t ec_crvq_group_stages(const ec_crvq_plan *plan, uint64_t group) {
+    uint32_t n = 1;
+    while (n < plan->stages && group < plan->groups[n]) n++;
+    return n;
 }
 
 float ec_crvq_row_scale(const ec_matrix *m, uint64_t row) {
     return ec_half_to_float(ec_load_u16(m->scales + 2 * row)) * ec_load_f32(m->params);
-}
-
-/* A row of the codes of a stage. */
-static const uint8_t *code_row(const ec_matrix *m, const ec_crvq_plan *plan, uint32_t stage, uint64_t row) {
-    if (stage == 0) return m->codes + row * plan->row_bytes;
-    return m->extended + ((stage - 1) * m->rows + row) * plan->critical_row_bytes;
 }
 
 /* Codes first .. first + n - 1 of a row, low bits first, each to a byte. */
@@ -45,14 +46,14 @@ static void unpack_codes(const uint8_t *row, uint32_t code_bits, uint64_t first,
     }
 }
 
-/* Groups first .. first + n - 1 of a row, n <= TILE_GROUPS, all critical or none. */
+/* Groups first .. first + n - 1 of a row, n <= TILE_GROUPS, that the same stages cover. */
 static void decode_groups(const ec_decoder *decoder, uint64_t row, uint64_t first, size_t n, float *out) {
     const ec_crvq_plan *plan = &decoder->crvq;
     uint8_t unpacked[EC_MAX_STAGES][TILE_GROUPS];
     const uint8_t *codes[EC_MAX_STAGES];
-    uint32_t n_stages = first < plan->critical_groups ? plan->stages : 1;
+    uint32_t n_stages = ec_crvq_group_stages(plan, first);
     for (uint32_t k = 0; k < n_stages; k++) {
-        const uint8_t *packed = code_row(decoder->matrix, plan, k, row);
+        const uint8_t *packed = plan->planes[k] + row * plan->row_bytes[k];
         codes[k] = packed + first;
         if (plan->code_bits == 8) continue;
         unpack_codes(packed, plan->code_bits, first, n, unpacked[k]);
@@ -68,9 +69,9 @@ void ec_crvq_decode(const ec_decoder *decoder, uint64_t first, uint64_t count, f
     if (most > TILE_GROUPS) most = TILE_GROUPS;
     float tile[EC_TILE_WEIGHTS];
     while (count > 0) {
-        /* A step ends with the row, where the critical groups end, or with the tile. */
+        /* A step ends with the last stage that covers its groups (stage 0: with the row), or with the tile. */
         uint64_t group = column >> plan->dim_bits, lead = column & (plan->dim - 1);
-        uint64_t end = group < plan->critical_groups ? plan->critical_groups : plan->groups;
+        uint64_t end = plan->groups[ec_crvq_group_stages(plan, group) - 1];
         uint64_t n = end - group < most ? end - group : most;
         uint64_t weights = (n << plan->dim_bits) - lead;
         if (columns - column < weights) weights = columns - column;

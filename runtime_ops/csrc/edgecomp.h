@@ -61,8 +61,10 @@ typedef struct ec_winding {
 typedef struct ec_crvq {
     uint32_t dim;                    /* weights in a group: 1, 2, 4, 8 or 16 */
     uint32_t code_bits;              /* e, 1..8: a codebook has 2^e codewords */
-    uint32_t critical_groups;        /* first groups of a row that have a code in every stage */
-    uint32_t stages;                 /* codebooks, 1..8; 1 if and only if critical_groups is 0 */
+    uint32_t stages;                 /* codebooks, 1..8 */
+    /* [k]: first groups of a row that have a code in stage k, for k = 1 .. stages - 1 at least 1 and not
+     * increasing. Stage 0 has all groups, so [0] is 0, and so are those behind the last stage. */
+    uint32_t critical_groups[EC_MAX_STAGES];
     uint32_t shifts[EC_MAX_STAGES];  /* codeword k counts 2^shifts[k], 0..7 */
     uint32_t wide;                   /* 1: int16 codebooks, 0: int8 */
     const uint8_t *codebooks;        /* int8 or int16 little-endian [stages][2^code_bits][dim] */

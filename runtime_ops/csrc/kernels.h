@@ -53,10 +53,9 @@ typedef struct ec_crvq_plan {
     uint32_t code_bits;
     uint32_t stages;
     uint32_t wide;                     /* 1: int16 codebooks, 0: int8 */
-    uint32_t critical_groups;
-    uint64_t groups;                   /* of a row */
-    uint64_t row_bytes;                /* of a row of codes of stage 0 */
-    uint64_t critical_row_bytes;       /* of a row of codes of every other stage */
+    uint64_t groups[EC_MAX_STAGES];    /* of a row that the stage covers, not increasing; 0: no such stage */
+    uint64_t row_bytes[EC_MAX_STAGES]; /* of a row of its codes */
+    const uint8_t *planes[EC_MAX_STAGES]; /* its codes */
     uint32_t shifts[EC_MAX_STAGES];
     const uint8_t *codebooks[EC_MAX_STAGES];
 } ec_crvq_plan;

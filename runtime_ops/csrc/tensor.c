@@ -99,21 +99,29 @@ ec_status ec_crvq_check(const ec_crvq *c) {
     if (c->dim < 1 || c->dim > 16 || (c->dim & (c->dim - 1)) != 0) return EC_BAD_FORMAT;
     if (c->code_bits < 1 || c->code_bits > MAX_CODE_BITS || c->wide > 1) return EC_BAD_FORMAT;
     if (c->stages < 1 || c->stages > EC_MAX_STAGES) return EC_BAD_FORMAT;
-    if ((c->stages == 1) != (c->critical_groups == 0)) return EC_BAD_FORMAT;
     for (uint32_t k = 0; k < c->stages; k++) {
         if (c->shifts[k] > MAX_SHIFT) return EC_BAD_FORMAT;
+    }
+    for (uint32_t k = 0; k < EC_MAX_STAGES; k++) {
+        uint32_t n = c->critical_groups[k];
+        int extended = k > 0 && k < c->stages;
+        if (extended != (n > 0) || (k > 1 && n > c->critical_groups[k - 1])) return EC_BAD_FORMAT;
     }
     return EC_OK;
 }
 
 uint64_t ec_crvq_groups(const ec_crvq *c, uint64_t columns) { return (columns + c->dim - 1) / c->dim; }
 
+int ec_crvq_fits(const ec_crvq *c, uint64_t columns) { return c->critical_groups[1] <= ec_crvq_groups(c, columns); }
+
 uint64_t ec_crvq_codes_bytes(const ec_crvq *c, uint64_t rows, uint64_t columns) {
     return rows * ((ec_crvq_groups(c, columns) * c->code_bits + 7) / 8);
 }
 
 uint64_t ec_crvq_extended_bytes(const ec_crvq *c, uint64_t rows) {
-    return (c->stages - 1) * rows * (((uint64_t)c->critical_groups * c->code_bits + 7) / 8);
+    uint64_t bytes = 0;
+    for (uint32_t k = 1; k < c->stages; k++) bytes += rows * (((uint64_t)c->critical_groups[k] * c->code_bits + 7) / 8);
+    return bytes;
 }
 
 int ec_crvq_uses_table(const ec_crvq *c, uint64_t rows) {
@@ -127,7 +135,7 @@ static ec_status check_crvq_parts(const ec_matrix *m) {
     const ec_crvq *c = &m->crvq;
     ec_status status = ec_crvq_check(c);
     if (status != EC_OK) return status;
-    if (c->codebooks == NULL || c->critical_groups > ec_crvq_groups(c, m->columns)) return EC_BAD_FORMAT;
+    if (c->codebooks == NULL || !ec_crvq_fits(c, m->columns)) return EC_BAD_FORMAT;
     if (m->codes == NULL || m->codes_bytes != ec_crvq_codes_bytes(c, m->rows, m->columns)) return EC_BAD_TENSOR;
     if (m->extended_bytes != ec_crvq_extended_bytes(c, m->rows)) return EC_BAD_TENSOR;
     if ((c->stages > 1 && m->extended == NULL) || m->scales == NULL || m->params == NULL) return EC_BAD_TENSOR;

@@ -23,8 +23,11 @@ ec_status ec_crvq_check(const ec_crvq *crvq);
 
 uint64_t ec_crvq_groups(const ec_crvq *crvq, uint64_t columns); /* groups of a row */
 
-/* Bytes of the parts "codes" and "extended" of a matrix of at most EC_MAX_WEIGHTS weights; the second
- * holds for critical_groups <= groups of a row, which the caller checks. */
+/* Whether a row of that many columns has all critical groups. */
+int ec_crvq_fits(const ec_crvq *crvq, uint64_t columns);
+
+/* Bytes of the parts "codes" and "extended" of a matrix of at most EC_MAX_WEIGHTS weights that the
+ * parameters, which are inside their limits, fit: then none of these overflows. */
 uint64_t ec_crvq_codes_bytes(const ec_crvq *crvq, uint64_t rows, uint64_t columns);
 uint64_t ec_crvq_extended_bytes(const ec_crvq *crvq, uint64_t rows);
 

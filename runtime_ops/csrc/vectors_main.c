@@ -24,7 +24,7 @@ enum { N_BLOBS = N_CASE_BLOBS + 2 * N_MATRIX_BLOBS, MAX_THREADS = 4 };
 typedef struct matrix_header {
     uint32_t codec;
     uint32_t dim, points, generator[4], shift[4], levels, offset, centre, classes, group, radix_packed;
-    uint32_t code_bits, critical_groups, stages, shifts[EC_MAX_STAGES], wide, pad;
+    uint32_t code_bits, critical_groups[EC_MAX_STAGES], stages, shifts[EC_MAX_STAGES], wide;
     uint64_t blob_bytes[N_MATRIX_BLOBS];
 } matrix_header;
 
@@ -93,8 +93,8 @@ static void fill_matrix(const matrix_header *h, uint8_t *const *blobs, ec_matrix
     ec_crvq *q = &m->crvq;
     q->dim = h->dim;
     q->code_bits = h->code_bits;
-    q->critical_groups = h->critical_groups;
     q->stages = h->stages;
+    memcpy(q->critical_groups, h->critical_groups, sizeof q->critical_groups);
     memcpy(q->shifts, h->shifts, sizeof q->shifts);
     q->wide = h->wide;
     q->codebooks = blobs[TABLE];

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -25,16 +26,17 @@ class CrvqFormat:
     """Groups of `dim` weights of a row as sums of codewords (docs/format.md, "crvq").
 
     A matrix of `columns` columns has `ceil(columns / dim)` groups a row; weights of the last one
-    beyond the row do not count. The first `critical_groups` of them are the sum of a codeword from
-    each codebook, all others a codeword from the first one alone:
-    `w = (scales[row] * params[0]) * sum_k(codebook[k][code_k] << shifts[k])`. CRVQ (arXiv
-    2412.09282) with integer codebooks; additive codebooks for all groups (AQLM) are the case where
-    every group is critical.
+    beyond the row do not count. A group is the sum of a codeword from the first codebook and, for
+    every stage k that covers it, one from codebook k; stage k covers the first
+    `critical_groups[k - 1]` groups of a row:
+    `w = (scales[row] * params[0]) * sum_k(codebook[k][code_k] << shifts[k])`. With equal numbers
+    this is CRVQ (arXiv 2412.09282) with integer codebooks; with all groups in every stage it is
+    additive quantisation (AQLM).
     """
 
     dim: int  # weights in a group, one of CRVQ_DIMS
     code_bits: int  # e, 1..8: a codebook has 2**e codewords
-    critical_groups: int  # 0 if and only if there is one codebook
+    critical_groups: tuple[int, ...]  # of stages 1 and up, each >= 1, not increasing
     shifts: tuple[int, ...]  # one per codebook, 0..7; 1 to 8 codebooks
     codebooks: Table  # int8 or int16 (stages, 2**code_bits, dim)
     codec: ClassVar[str] = "crvq"
@@ -48,10 +50,10 @@ class CrvqFormat:
         need(1 <= self.code_bits <= MAX_CODE_BITS, "code_bits", f"1..{MAX_CODE_BITS}")
         shifts_ok = all(0 <= s <= MAX_SHIFT for s in self.shifts)
         need(1 <= self.stages <= MAX_STAGES and shifts_ok, "shifts", "1..8 values in 0..7")
-        critical_ok = self.critical_groups >= 0 and (self.critical_groups == 0) == (
-            self.stages == 1
-        )
-        need(critical_ok, "critical_groups", "0 with one codebook, 1 or more with several")
+        numbers = self.critical_groups
+        falling = all(a >= b for a, b in pairwise(numbers)) and all(n >= 1 for n in numbers)
+        n = self.stages - 1
+        need(len(numbers) == n and falling, "critical_groups", f"{n} values >= 1, not increasing")
         table = self.codebooks
         if table.dtype not in ("|i1", "<i2") or table.array.size != self.n_entries:
             found = f"{table.dtype}({table.array.size},)"
@@ -61,7 +63,7 @@ class CrvqFormat:
 
     @property
     def stages(self) -> int:
-        """Number of codebooks m: the basic one, and the extended ones of critical groups."""
+        """Number of codebooks: the basic one, and the extended ones of critical groups."""
         return len(self.shifts)
 
     @property
@@ -80,6 +82,14 @@ class CrvqFormat:
         """Groups in a row."""
         return -(-columns // self.dim)
 
+    def stage_groups(self, stage: int, columns: int) -> int:
+        """Groups of a row that a stage covers: the first ones."""
+        return self.groups(columns) if stage == 0 else self.critical_groups[stage - 1]
+
+    def group_stages(self, group: int) -> int:
+        """How many stages cover a group: the first ones."""
+        return 1 + sum(group < n for n in self.critical_groups)
+
     def uses_table(self, rows: int) -> bool:
         """Whether the product of a matrix of so many rows with a vector goes by lookup tables."""
         table = (self.dim, self.code_bits) == (TABLE_DIM, TABLE_CODE_BITS)
@@ -87,22 +97,22 @@ class CrvqFormat:
 
     def plane_row_bytes(self, stage: int, columns: int) -> int:
         """Bytes of a row of a stage's codes; every row starts at a whole byte."""
-        groups = self.groups(columns) if stage == 0 else self.critical_groups
-        return -(-groups * self.code_bits // 8)
+        return -(-self.stage_groups(stage, columns) * self.code_bits // 8)
 
     def part_specs(self, shape: tuple[int, ...]) -> tuple[PartSpec, ...]:
         """The parts of a tensor of that shape, in file order; FormatError if it is too narrow."""
         rows, columns = matrix_sides(shape)
-        if self.critical_groups > self.groups(columns):
+        critical = max(self.critical_groups, default=0)
+        if critical > self.groups(columns):
             raise FormatError(
-                f"crvq: {self.critical_groups} critical groups, "
+                f"crvq: {critical} critical groups, "
                 f"expected at most {self.groups(columns)} with {columns} columns"
             )
-        codes = PartSpec("codes", np.dtype("u1"), rows * self.plane_row_bytes(0, columns))
-        extended = (self.stages - 1) * rows * self.plane_row_bytes(1, columns)
+        planes = [rows * self.plane_row_bytes(stage, columns) for stage in range(self.stages)]
+        extended = PartSpec("extended", np.dtype("u1"), sum(planes[1:]))
         return (
-            codes,
-            *([PartSpec("extended", np.dtype("u1"), extended)] if self.stages > 1 else []),
+            PartSpec("codes", np.dtype("u1"), planes[0]),
+            *([extended] if self.stages > 1 else []),
             PartSpec("scales", np.dtype("<f2"), rows),
             PartSpec("params", np.dtype("<f4"), 1),
         )

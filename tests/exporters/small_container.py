@@ -32,11 +32,15 @@ COMPANDED = WindingFormat(
     levels=16, offset=1, centre=False, classes=1, group=12, packing="bits",
     table=(-3000, -1500, -900, -500, -200, -90, -40, -1, 1, 40, 90, 200, 500, 900, 1500, 3000),
 )  # fmt: skip
-CODEBOOKS = Table.of((np.arange(64, dtype=np.int16) - 32) * 1000)
-ADDITIVE = CrvqFormat(dim=4, code_bits=3, critical_groups=2, shifts=(0, 1), codebooks=CODEBOOKS)
-NARROWER = CrvqFormat(dim=4, code_bits=3, critical_groups=1, shifts=(7, 0), codebooks=CODEBOOKS)
+CODEBOOKS = Table.of((np.arange(96, dtype=np.int16) - 48) * 600)
+ADDITIVE = CrvqFormat(
+    dim=4, code_bits=3, critical_groups=(3, 2), shifts=(0, 1, 1), codebooks=CODEBOOKS
+)
+NARROWER = CrvqFormat(
+    dim=4, code_bits=3, critical_groups=(1, 1), shifts=(7, 0, 2), codebooks=CODEBOOKS
+)
 ONE_BOOK = CrvqFormat(
-    dim=2, code_bits=1, critical_groups=0, shifts=(2,),
+    dim=2, code_bits=1, critical_groups=(), shifts=(2,),
     codebooks=Table.of(np.array([-128, -1, 3, 127], np.int8)),
 )  # fmt: skip
 ORDER = Table.of(np.array([9, 0, 8, 1, 7, 2, 6, 3, 5, 4], np.uint16))

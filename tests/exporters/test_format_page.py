@@ -159,7 +159,7 @@ def test_example_of_crvq() -> None:
         "scales": np.array([0.25], np.float16),
         "params": np.array([0.5], np.float32),
     }
-    tensor = EncodedTensor(CrvqFormat(2, 1, 0, (2,), table), (1, 3), parts)
+    tensor = EncodedTensor(CrvqFormat(2, 1, (), (2,), table), (1, 3), parts)
     assert reference.decode(tensor).tolist() == [numbers[-3:]]
 
 

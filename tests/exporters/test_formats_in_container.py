@@ -89,7 +89,7 @@ def test_tables_with_the_same_bytes_are_one_table() -> None:
     """Whatever they are for: numbers of 16 bits lie in the file without a sign."""
     numbers = np.arange(8)
     order, books, narrow = (Table.of(numbers.astype(t)) for t in (np.uint16, np.int16, np.int8))
-    crvq = [CrvqFormat(2, 2, 0, (0,), table) for table in (books, narrow)]
+    crvq = [CrvqFormat(2, 2, (), (0,), table) for table in (books, narrow)]
     columns = ColumnsFormat(crvq[0], permutation=order)
     winding = WindingFormat(1, 16, (1 << 28,), (0,), 8, 1, False, 1, 0, "bits", tuple(range(8)))
     listed = FormatList([columns, crvq[1], winding])
@@ -103,7 +103,7 @@ def test_tables_with_the_same_bytes_are_one_table() -> None:
 def test_table_of_two_uses_is_written_and_read(tmp_path: Path) -> None:
     numbers = np.arange(8)
     books, order = Table.of(numbers.astype(np.int16)), Table.of(numbers.astype(np.uint16))
-    fmt = ColumnsFormat(CrvqFormat(2, 2, 0, (0,), books), permutation=order)
+    fmt = ColumnsFormat(CrvqFormat(2, 2, (), (0,), books), permutation=order)
     container = Container(written([zeros(fmt, (3, 8))], tmp_path))
     assert container.formats == (fmt.rest, fmt)
     assert container.verify() == []
@@ -122,13 +122,13 @@ def test_file_has_the_sizes_that_were_foretold() -> None:
         data = len(take_apart(GOLDEN.read_bytes()).data)
         assert first.offset + sum(sizes) == data
     assert table_bytes([RawFormat(), LATTICE]) == 0
-    assert table_bytes([COMPANDED, ADDITIVE, NARROWER, REORDERED]) == 32 + 128 + 32 + 32
+    assert table_bytes([COMPANDED, ADDITIVE, NARROWER, REORDERED]) == 32 + 192 + 32 + 32
 
 
 def test_sizes_of_a_format_that_does_not_fit() -> None:
     with pytest.raises(FormatError, match="permutation of 10, expected 9 columns"):
         tensor_bytes(MOVED, (2, 9))
-    with pytest.raises(FormatError, match="2 critical groups, expected at most 1"):
+    with pytest.raises(FormatError, match="3 critical groups, expected at most 1"):
         tensor_bytes(ADDITIVE, (2, 3))
 
 
@@ -138,7 +138,7 @@ def test_as_many_formats_as_there_may_be(tmp_path: Path) -> None:
     for i in range(1024):
         order = np.roll(np.arange(1024, dtype=np.uint16), i)
         books = Table.of(np.array([i, -i], np.int16))
-        rest = CrvqFormat(1, 1, 0, (0,), books)
+        rest = CrvqFormat(1, 1, (), (0,), books)
         tensors.append(zeros(ColumnsFormat(rest, permutation=Table.of(order)), (1, 1024)))
     container = Container(written(tensors, tmp_path))
     assert len(container.formats) == 2048
@@ -155,9 +155,12 @@ def test_digest_is_the_one_of_the_specification() -> None:
     companded = [2, fmt.dim, fmt.points, *fmt.generator, *fmt.shift, fmt.levels, fmt.offset, 0,
                  fmt.classes, fmt.group, 0, 1]  # fmt: skip
     table = struct.pack("<16h", *fmt.table or ())
-    additive = struct.pack("<14I", 3, 4, 3, 2, 1, 2, 0, 1, *[0] * 6) + CODEBOOKS.data
-    narrower = struct.pack("<14I", 3, 4, 3, 1, 1, 2, 7, 0, *[0] * 6) + CODEBOOKS.data
-    one_book = struct.pack("<14I", 3, 2, 1, 0, 0, 1, 2, *[0] * 7) + ONE_BOOK.codebooks.data
+    pad = [0] * 5
+    additive = struct.pack("<21I", 3, 4, 3, 1, 3, 0, 1, 1, *pad, 0, 3, 2, *pad)
+    additive += CODEBOOKS.data
+    narrower = struct.pack("<21I", 3, 4, 3, 1, 3, 7, 0, 2, *pad, 0, 1, 1, *pad)
+    narrower += CODEBOOKS.data
+    one_book = struct.pack("<21I", 3, 2, 1, 0, 1, 2, *[0] * 15) + ONE_BOOK.codebooks.data
     lattice = struct.pack(
         "<18I", 2, 1, 16, 1 << 28, 0, 0, 0, 1 << 27, 0, 0, 0, 16, 1, 0, 1, 8, 0, 0
     )

@@ -18,7 +18,7 @@ from runtime_ops.formats import (
 )
 from tests.runtime_ops.vectors import Case
 
-N_FIELDS = 30
+N_FIELDS = 36
 NO_MATRIX = struct.pack(f"<{N_FIELDS}I5Q", *[0] * (N_FIELDS + 5))
 
 
@@ -49,8 +49,9 @@ def _matrix(fmt: PlainFormat, parts: Mapping[str, NDArray[np.generic]]) -> tuple
         fields = [2, *_winding_fields(fmt)]
         table = np.array(fmt.table or (), "<i2").tobytes()
     elif isinstance(fmt, CrvqFormat):
-        fields = [3, fmt.dim, *[0] * 15, fmt.code_bits, fmt.critical_groups, fmt.stages]
-        fields += [*fmt.shifts, *[0] * (8 - fmt.stages), int(fmt.codebooks.array.itemsize == 2)]
+        pad = [0] * (8 - fmt.stages)
+        fields = [3, fmt.dim, *[0] * 15, fmt.code_bits, 0, *fmt.critical_groups, *pad, fmt.stages]
+        fields += [*fmt.shifts, *pad, int(fmt.codebooks.array.itemsize == 2)]
         table = fmt.codebooks.data
     else:
         fields = [1 if fmt.dtype == "f16" else 0]

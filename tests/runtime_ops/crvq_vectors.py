@@ -34,15 +34,25 @@ TOKENS = (1, 3, 17)
 THREADS = 4
 
 
-def crvq_format(dim: int, code_bits: int, stages: int, wide: bool, critical: int) -> CrvqFormat:
-    """A format with random codebooks, which hold the extremes of their type, and random shifts."""
+def crvq_format(dim: int, code_bits: int, wide: bool, critical: tuple[int, ...]) -> CrvqFormat:
+    """A format with random codebooks, which hold the extremes of their type, and random shifts.
+
+    `critical` are the groups of stages 1 and up.
+    """
+    stages = 1 + len(critical)
     rng = np.random.default_rng([SEED, dim, code_bits, stages, wide])
     dtype = np.int16 if wide else np.int8
     limits = np.iinfo(dtype)
     entries = rng.integers(limits.min, limits.max + 1, (stages, 1 << code_bits, dim), dtype)
     entries[:, 0], entries[:, 1] = limits.min, limits.max
     shifts = tuple(rng.integers(0, 8, stages).tolist()) if code_bits != 4 else (7,) * stages
-    return CrvqFormat(dim, code_bits, critical if stages > 1 else 0, shifts, Table.of(entries))
+    return CrvqFormat(dim, code_bits, critical, shifts, Table.of(entries))
+
+
+def extents(n: int, most: int, how: int) -> tuple[int, ...]:
+    """Groups of n extended stages, the first with `most`: all equal, one less each, or halves."""
+    numbers = [(most, most - k, most >> k)[how] for k in range(n)]
+    return tuple(max(1, number) for number in numbers)
 
 
 def crvq_cases() -> Iterator[Case]:
@@ -54,9 +64,10 @@ def crvq_cases() -> Iterator[Case]:
             for wide in (False, True):
                 for columns in (1, dim, 3 * dim + 1, 17 * dim, 529):
                     groups = -(-columns // dim)
-                    critical = (1, -(-groups // 2), groups)[number % 3]
+                    most = (1, -(-groups // 2), groups)[number % 3]
                     stages = STAGES[number % 4] if number % 11 else 3
-                    fmt = crvq_format(dim, code_bits, stages, wide, critical)
+                    critical = extents(stages - 1, most, number // 5 % 3)
+                    fmt = crvq_format(dim, code_bits, wide, critical)
                     tensor = random_tensor(fmt, ((1, 3, 18)[number % 3], columns), rng)
                     yield from tensor_cases(tensor, rng)
                     if number % 5 == 4:
@@ -67,17 +78,20 @@ def crvq_cases() -> Iterator[Case]:
 def table_cases() -> Iterator[Case]:
     """Matrices of many rows: the threshold, blocks of rows, tiles of tables, all threads."""
     rng = np.random.default_rng(SEED + 1)
-    basic = crvq_format(8, 8, 1, False, 0)
+    basic = crvq_format(8, 8, False, ())
     for fmt, shape in [
         (basic, (TABLE_ROWS - 1, 24)),
         (basic, (TABLE_ROWS, 8 * 16 + 3)),
         (basic, (TABLE_ROWS + 5, 1)),
-        (crvq_format(8, 8, 1, True, 0), (TABLE_ROWS + 33, 8 * 35)),
-        (crvq_format(8, 8, 4, False, 5), (TABLE_ROWS + 1, 8 * 23)),
-        (crvq_format(8, 8, 8, True, 3), (TABLE_ROWS + 7, 8 * 3)),
-        (crvq_format(8, 8, 3, False, 6), (TABLE_ROWS + 40, 8 * 6 - 1)),
-        (crvq_format(8, 7, 2, False, 2), (TABLE_ROWS, 16)),
-        (crvq_format(4, 8, 2, False, 2), (TABLE_ROWS, 16)),
+        (crvq_format(8, 8, True, ()), (TABLE_ROWS + 33, 8 * 35)),
+        (crvq_format(8, 8, False, (5,) * 3), (TABLE_ROWS + 1, 8 * 23)),
+        (crvq_format(8, 8, True, (3,) * 7), (TABLE_ROWS + 7, 8 * 3)),
+        (crvq_format(8, 8, False, (6,) * 2), (TABLE_ROWS + 40, 8 * 6 - 1)),
+        (crvq_format(8, 8, False, (9, 5, 2)), (TABLE_ROWS + 2, 8 * 19 + 5)),
+        (crvq_format(8, 8, True, (20, 1, 1)), (TABLE_ROWS + 3, 8 * 20)),
+        (crvq_format(8, 8, False, (21, 20, 6, 6, 3, 2, 1)), (TABLE_ROWS + 35, 8 * 21 - 3)),
+        (crvq_format(8, 7, False, (2,)), (TABLE_ROWS, 16)),
+        (crvq_format(4, 8, False, (2,)), (TABLE_ROWS, 16)),
     ]:
         yield from product_cases(random_tensor(fmt, shape, rng), rng)
 
@@ -88,14 +102,14 @@ def columns_cases() -> Iterator[Case]:
     rests: list[PlainFormat] = [
         RawFormat(),
         replace(LATTICE, group=4),
-        crvq_format(8, 8, 4, False, 2),
-        crvq_format(4, 5, 2, True, 1),
+        crvq_format(8, 8, False, (2, 2, 1)),
+        crvq_format(4, 5, True, (1,)),
     ]
     criticals: list[PlainFormat | None] = [
         None,
         RawFormat("f16"),
         PAPER,
-        crvq_format(8, 8, 2, True, 1),
+        crvq_format(8, 8, True, (1,)),
     ]
     for number, rest in enumerate(rests):
         for critical in criticals:

@@ -13,27 +13,33 @@ from runtime_ops.formats.crvq import CRVQ_DIMS, TABLE_ROWS
 from tests.runtime_ops.crvq_vectors import crvq_format
 from tests.runtime_ops.vectors import random_tensor
 
-FORMAT = crvq_format(4, 3, 3, False, 2)
+FORMAT = crvq_format(4, 3, False, (3, 2))
 
 
 @pytest.mark.parametrize("dim", CRVQ_DIMS)
 @pytest.mark.parametrize(("code_bits", "wide"), [(1, False), (3, True), (5, False), (8, True)])
-def test_decoding_is_the_formula(dim: int, code_bits: int, wide: bool) -> None:
+@pytest.mark.parametrize("critical", [(3, 3, 3), (5, 3, 1), (6, 1, 1)])
+def test_decoding_is_the_formula(
+    dim: int, code_bits: int, wide: bool, critical: tuple[int, int, int]
+) -> None:
     """The specification's sum in plain Python integers, one weight at a time."""
     rows, columns = 3, 5 * dim + 1
-    fmt = crvq_format(dim, code_bits, 4, wide, 3)
+    fmt = crvq_format(dim, code_bits, wide, critical)
     tensor = random_tensor(fmt, (rows, columns), np.random.default_rng(dim))
     decoded = reference.decode(tensor)
     codebooks = fmt.codebooks.array.reshape(4, -1, dim)
-    plane_bytes = [-(-6 * code_bits // 8), *[-(-3 * code_bits // 8)] * 3]
+    plane_bytes = [-(-n * code_bits // 8) for n in (6, *critical)]
+    starts = [0, 0, rows * plane_bytes[1], rows * (plane_bytes[1] + plane_bytes[2])]
     for row in range(rows):
         scale = np.float32(tensor.parts["scales"][row]) * tensor.parts["params"][0]
         for column in range(columns):
             group, d = divmod(column, dim)
             total = 0
-            for stage in range(4 if group < 3 else 1):
+            for stage in range(4):
+                if stage > 0 and group >= critical[stage - 1]:
+                    continue
                 plane = tensor.parts["codes" if stage == 0 else "extended"].tobytes()
-                first = (max(stage - 1, 0) * rows + row) * plane_bytes[stage]
+                first = starts[stage] + row * plane_bytes[stage]
                 stream = int.from_bytes(plane[first : first + plane_bytes[stage]], "little")
                 code = stream >> group * code_bits & (1 << code_bits) - 1
                 total += int(codebooks[stage, code, d]) * 2 ** fmt.shifts[stage]
@@ -44,7 +50,7 @@ def test_sums_beyond_two_to_the_24_are_rounded() -> None:
     """Eight int16 codebooks: 7 * -2**22 - 1 becomes the even neighbour."""
     entries = np.full((8, 2, 1), -32768, np.int16)
     entries[7] = -1
-    fmt = CrvqFormat(1, 1, 1, (7,) * 7 + (0,), Table.of(entries))
+    fmt = CrvqFormat(1, 1, (1,) * 7, (7,) * 7 + (0,), Table.of(entries))
     parts = {
         "codes": np.zeros(1, np.uint8),
         "extended": np.zeros(7, np.uint8),
@@ -66,11 +72,21 @@ def test_columns_go_where_the_permutation_says() -> None:
 
 def test_tables_are_for_many_rows_of_eights() -> None:
     """CrvqFormat.uses_table."""
-    fmt = crvq_format(8, 8, 1, False, 0)
+    fmt = crvq_format(8, 8, False, ())
     assert fmt.uses_table(TABLE_ROWS)
     assert not fmt.uses_table(TABLE_ROWS - 1)
-    assert not crvq_format(8, 7, 1, False, 0).uses_table(TABLE_ROWS)
-    assert not crvq_format(4, 8, 1, False, 0).uses_table(TABLE_ROWS)
+    assert not crvq_format(8, 7, False, ()).uses_table(TABLE_ROWS)
+    assert not crvq_format(4, 8, False, ()).uses_table(TABLE_ROWS)
+
+
+def test_stages_of_groups() -> None:
+    """The stages that cover a group, the groups that a stage covers, and the bytes of its rows."""
+    fmt = crvq_format(4, 3, False, (6, 3, 3))
+    assert [fmt.group_stages(group) for group in range(8)] == [4, 4, 4, 2, 2, 2, 1, 1]
+    assert [fmt.stage_groups(stage, 29) for stage in range(4)] == [8, 6, 3, 3]
+    assert [fmt.plane_row_bytes(stage, 29) for stage in range(4)] == [3, 3, 2, 2]
+    sizes = {spec.name: spec.size for spec in fmt.part_specs((5, 29))}
+    assert sizes == {"codes": 15, "extended": 35, "scales": 5, "params": 1}
 
 
 @pytest.mark.parametrize(
@@ -80,14 +96,18 @@ def test_tables_are_for_many_rows_of_eights() -> None:
         ({"dim": 32}, "dim is 32"),
         ({"code_bits": 0}, "code_bits is 0"),
         ({"code_bits": 9}, "code_bits is 9"),
-        ({"critical_groups": 0}, "critical_groups is 0"),
-        ({"critical_groups": -1}, "critical_groups is -1"),
-        ({"shifts": (0,)}, "critical_groups is 2"),
+        ({"critical_groups": (3, 0)}, r"critical_groups is \(3, 0\), expected 2 values >= 1"),
+        ({"critical_groups": (3, -1)}, r"critical_groups is \(3, -1\)"),
+        ({"critical_groups": (2, 3)}, r"critical_groups is \(2, 3\), .* not increasing"),
+        ({"critical_groups": (3,)}, r"critical_groups is \(3,\)"),
+        ({"critical_groups": (3, 2, 1)}, r"critical_groups is \(3, 2, 1\)"),
+        ({"critical_groups": ()}, r"critical_groups is \(\)"),
+        ({"shifts": (0,)}, r"critical_groups is \(3, 2\), expected 0 values"),
         ({"shifts": ()}, "shifts is"),
         ({"shifts": (0,) * 9}, "shifts is"),
         ({"shifts": (0, 8, 0)}, "shifts is"),
         ({"shifts": (0, -1, 0)}, "shifts is"),
-        ({"shifts": (0, 0)}, "codebooks are"),
+        ({"shifts": (0, 0), "critical_groups": (3,)}, "codebooks are"),
         ({"codebooks": Table.of(np.zeros(96, np.uint16))}, "codebooks are"),
     ],
 )
@@ -111,8 +131,8 @@ def test_parts_outside_their_limits() -> None:
         part = np.full_like(good.parts[name], value)
         with pytest.raises(FormatError, match=text):
             EncodedTensor(FORMAT, (3, 20), {**good.parts, name: part})
-    with pytest.raises(FormatError, match="2 critical groups, expected at most 1"):
-        FORMAT.part_specs((3, 4))
+    with pytest.raises(FormatError, match="3 critical groups, expected at most 2"):
+        FORMAT.part_specs((3, 8))
 
 
 def test_columns_outside_their_limits() -> None:

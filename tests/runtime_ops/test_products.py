@@ -34,16 +34,16 @@ def ordered(columns: int) -> Table:
 
 def formats() -> list[PlainFormat | ColumnsFormat]:
     """Formats that between them take both orders, alone and added."""
-    table = crvq_format(8, 8, 4, False, 7)
+    table = crvq_format(8, 8, False, (7, 7, 7))
     return [
         RawFormat(),
         replace(LATTICE, group=8),
-        crvq_format(4, 6, 2, True, 9),
-        crvq_format(8, 8, 1, False, 0),
+        crvq_format(4, 6, True, (9,)),
+        crvq_format(8, 8, False, ()),
         table,
-        crvq_format(8, 8, 3, True, 41),
+        crvq_format(8, 8, True, (41, 18)),
         ColumnsFormat(table, RawFormat("f16"), 11, ordered(COLUMNS)),
-        ColumnsFormat(RawFormat(), replace(table, critical_groups=2), 29, None),
+        ColumnsFormat(RawFormat(), replace(table, critical_groups=(4, 2, 1)), 29, None),
     ]
 
 
@@ -111,7 +111,7 @@ def table_bound(
         words = fmt.values[stage][codes[stage]].reshape(len(scales), -1).astype(np.float64)
         exact += words @ padded[: words.shape[1]]
         magnitude += np.abs(words) @ np.abs(padded[: words.shape[1]])
-    n_entries = fmt.groups(len(x)) + (fmt.stages - 1) * fmt.critical_groups
+    n_entries = fmt.groups(len(x)) + sum(fmt.critical_groups)
     bound = gamma(8 + n_entries) * scales * magnitude
     return scales * exact, bound + (8 * n_entries * scales + 1) * SMALLEST
 
@@ -144,7 +144,7 @@ def test_gemm_errors_stay_below_the_direct_bound(fmt: PlainFormat | ColumnsForma
 
 def test_the_order_of_tables_by_loops() -> None:
     """reference.gemv_f32_crvq_table, one float32 operation at a time."""
-    fmt = crvq_format(8, 8, 3, False, 2)
+    fmt = crvq_format(8, 8, False, (3, 1))
     tensor = random_tensor(fmt, (5, 29), np.random.default_rng(8))
     x = np.random.default_rng(9).normal(0, 1, 32).astype(np.float32)
     x[29:] = 0
@@ -153,7 +153,7 @@ def test_the_order_of_tables_by_loops() -> None:
     for row in range(5):
         total = np.float32(0)
         for group in range(4):
-            for stage in range(3 if group < 2 else 1):
+            for stage in range((3, 2, 2, 1)[group]):
                 word = fmt.values[stage][codes[stage][row, group]].astype(np.float32)
                 entry = x[8 * group] * word[0]
                 for d in range(1, 8):

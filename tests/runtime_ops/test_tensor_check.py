@@ -22,7 +22,7 @@ SHAPE = (6, 40)
 def tensors() -> dict[str, EncodedTensor]:
     """One tensor for each layout."""
     rng = np.random.default_rng(0)
-    crvq = crvq_format(8, 5, 3, False, 2)
+    crvq = crvq_format(8, 5, False, (4, 2))
     order = Table.of(rng.permutation(SHAPE[1]).astype(np.uint16))
     columns = ColumnsFormat(crvq, replace(LATTICE, group=4), 8, order)
     formats = {"crvq": crvq, "columns": columns, "raw": RawFormat()}
@@ -67,15 +67,18 @@ WRONG: list[tuple[str, Change, int]] = [
         for field, value in [
             ("dim", 0), ("dim", 3), ("dim", 32), ("dim", 1 << 31), ("code_bits", 0),
             ("code_bits", 9), ("code_bits", 40), ("stages", 0), ("stages", 9), ("stages", 1),
-            ("shifts[0]", 8), ("shifts[2]", 1 << 31), ("wide", 2), ("critical_groups", 0),
-            ("critical_groups", 6), ("critical_groups", 0xFFFFFFFF),
+            ("shifts[0]", 8), ("shifts[2]", 1 << 31), ("wide", 2), ("critical_groups[0]", 1),
+            ("critical_groups[1]", 0), ("critical_groups[1]", 1), ("critical_groups[1]", 6),
+            ("critical_groups[1]", 0xFFFFFFFF), ("critical_groups[2]", 0),
+            ("critical_groups[2]", 5), ("critical_groups[2]", 0xFFFFFFFF),
+            ("critical_groups[3]", 1), ("critical_groups[7]", 1),
         ]
     ],
     *[
         ("crvq", set_field(f"rest.{part}_bytes", value), lib.EC_BAD_TENSOR)
         for part, value in [
-            ("codes", 0), ("codes", 23), ("codes", 25), ("codes", 1 << 63), ("extended", 23),
-            ("extended", 25), ("scales", 11), ("scales", 13), ("params", 0), ("params", 8),
+            ("codes", 0), ("codes", 23), ("codes", 25), ("codes", 1 << 63), ("extended", 29),
+            ("extended", 31), ("scales", 11), ("scales", 13), ("params", 0), ("params", 8),
         ]
     ],
     *[

@@ -149,7 +149,7 @@ def matrix_parts(
     columns: int,
 ) -> tuple[PlainFormat, dict[str, NDArray[np.generic]]]:
     """Format and parts of stages of one dimension."""
-    critical_groups = stages[1].codes.shape[1] if len(stages) > 1 else 0
+    critical_groups = tuple(stage.codes.shape[1] for stage in stages[1:])
     n = len(stages)
     table = books.table
     if n < len(books.shifts):  # a matrix without critical columns takes the basic codebook alone

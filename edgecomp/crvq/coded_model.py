@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
+
+from edgecomp.crvq.stage_file import write_stage
 
 __all__ = ["CodedModel", "CodedStage", "CodedTensor", "load_coded", "save_coded"]
 
@@ -102,12 +102,7 @@ def save_coded(model: CodedModel, path: Path) -> None:
     for i, books in enumerate(model.codebooks.values()):
         arrays |= {f"codebook {i} {k}": book for k, book in enumerate(books)}
     arrays |= {f"vector {i}": vector for i, vector in enumerate(model.vectors.values())}
-    held = {name: array.detach().cpu().clone().contiguous() for name, array in arrays.items()}
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(held, temporary, metadata={"index": index_text(model)})
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_stage(arrays, {"index": index_text(model)}, path)
 
 
 def index_text(model: CodedModel) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from edgecomp.calibration import Statistics, open_streamed
@@ -20,6 +20,7 @@ from edgecomp.crvq.coded_model import CodedModel, load_coded, save_coded
 from edgecomp.crvq.columns import ColumnPlan, plan_columns
 from edgecomp.crvq.linears import Linears, block_of
 from edgecomp.crvq.sharing import choose_sharing
+from edgecomp.crvq.stage_file import write_stage
 from edgecomp.crvq.start import encode_group, groups_of, seeded
 from edgecomp.crvq.tune_blocks import BlockTuner
 from edgecomp.crvq.tune_model import Teaching, output_fisher, tune_model
@@ -85,7 +86,7 @@ def row_weights(job: CrvqJob) -> dict[str, Tensor]:
         generator = seeded(job.settings.seed, "fisher")
         names = parameter_names(original, job.linears)
         found = output_fisher(original, names, job.tokens, generator)
-        save_atomically({name: weights.cpu() for name, weights in found.items()}, {}, path)
+        write_stage(found, {}, path)
     return load_file(path)
 
 
@@ -105,7 +106,7 @@ def planned(job: CrvqJob, linears: Linears) -> tuple[dict[str, ColumnPlan], str]
             share = found[0].share  # type: ignore[assignment]  # one of the literals
         numbers = {name: plan.critical for name, plan in plans.items()}
         orders = {name: plan.order for name, plan in plans.items()}
-        save_atomically(orders, {"share": share, "critical": json.dumps(numbers)}, path)
+        write_stage(orders, {"share": share, "critical": json.dumps(numbers)}, path)
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
@@ -160,11 +161,12 @@ def tuned_blocks(job: CrvqJob, coded: CodedModel) -> CodedModel:
     shared = len(coded.codebooks) < len(coded.tensors)
     done = 0
     while done < n and job.file(f"block-{done:04}").is_file():
-        coded.update(load_coded(job.file(f"block-{done:04}"), job.device))
         done += 1
     streams = ("original", "coded")
     if done < n and not all(tuner.hidden(s, done).is_complete() for s in streams):
         done = 0
+    for i in range(done):
+        coded.update(load_coded(job.file(f"block-{i:04}"), job.device))
     if done == 0:
         tuner.start()
     for i in range(done, n):
@@ -209,10 +211,3 @@ def parameter_names(network: nn.Module, tensors: Sequence[str]) -> dict[str, str
     """The tensor of every parameter of a network, by the parameter's name."""
     find = network_names(network)
     return {find(name): name for name in tensors}
-
-
-def save_atomically(tensors: dict[str, Tensor], meta: dict[str, str], path: Path) -> None:
-    """Writes a safetensors file in one step."""
-    temporary = path.with_name(path.name + ".tmp")
-    save_file({name: t.clone() for name, t in tensors.items()}, temporary, metadata=meta)
-    temporary.replace(path)

@@ -149,11 +149,26 @@ def usable_statistics(
 def encode_linears(job: LinearsJob) -> int:
     """Saves every linear and every tuned vector in the work folder; returns the linears' weights.
 
-    All other tensors are there already, as they are stored.
+    All other tensors are there already, as they are stored. CompressError when tuning diverges or
+    the device has not enough memory.
     """
-    from edgecomp.crvq.run import encode_model
+    import torch
 
-    return save_linears(job, encode_model(crvq_job(job)))
+    from edgecomp.crvq.run import encode_model
+    from edgecomp.crvq.tuning import TuningError
+
+    try:
+        return save_linears(job, encode_model(crvq_job(job)))
+    except TuningError as error:
+        raise CompressError(
+            f"tuning failed: {error}", "give a longer --calibration text, or --finetune none"
+        ) from error
+    except torch.OutOfMemoryError as error:
+        reason = str(error).splitlines()[0]
+        raise CompressError(
+            f"the device has not enough memory: {reason}",
+            "give --finetune block, --device cpu or a smaller --context",
+        ) from error
 
 
 def crvq_job(job: LinearsJob) -> CrvqJob:
@@ -200,7 +215,10 @@ def window_context(checkpoint: Checkpoint, calibration: Calibration) -> int:
 def tuning_windows(job: LinearsJob) -> NDArray[np.int64]:
     """All windows of the calibration text, int64 (windows, length)."""
     checkpoint = job.checkpoint
-    assert checkpoint.tokenizer is not None, "calibration has read it"
+    if checkpoint.tokenizer is None:  # statistics that were given do not need it
+        raise CompressError(
+            f"{checkpoint.folder} has no tokenizer.json", "put the model's tokenizer there"
+        )
     assert job.calibration.text is not None, "open_linears has seen it"
     tokens = read_tokens(checkpoint.tokenizer, job.calibration.text.read_text(encoding="utf-8"))
     context = window_context(checkpoint, job.calibration)

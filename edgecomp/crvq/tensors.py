@@ -19,6 +19,7 @@ from edgecomp.encode.crvq.export import (
     stored_tensor,
 )
 from edgecomp.encode.settings import CrvqSettings
+from edgecomp.encode.source import WeightError
 from runtime_ops.formats import EncodedTensor
 
 __all__ = ["coded_tensors", "folds"]
@@ -31,7 +32,10 @@ GATED = {"cohere", "gemma", "gemma2", "gemma3_text", "granite", "llama", "mistra
 def coded_tensors(
     coded: CodedModel, checkpoint: Checkpoint, settings: CrvqSettings
 ) -> Iterator[tuple[str, EncodedTensor]]:
-    """Every coded linear by name; the rows of gate and up go by the order of down's columns."""
+    """Every coded linear by name; the rows of gate and up go by the order of down's columns.
+
+    WeightError for one that no container holds.
+    """
     books = {group: book_set(coded, group, settings) for group in sorted(coded.codebooks)}
     folded = folds(coded, checkpoint)
     row_orders = {
@@ -50,7 +54,12 @@ def coded_tensors(
         rows = row_orders.get(name)
         if rows is not None:
             original = original[rows]
-        yield name, stored_tensor(stored_matrix(tensor, books[tensor.group], kept, rows), original)
+        stored = stored_matrix(tensor, books[tensor.group], kept, rows)
+        try:
+            encoded = stored_tensor(stored, original)
+        except WeightError as error:
+            raise WeightError(f"tensor {name}: {error}") from error
+        yield name, encoded
 
 
 def folds(coded: CodedModel, checkpoint: Checkpoint) -> dict[str, tuple[str, str]]:

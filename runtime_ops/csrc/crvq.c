@@ -24,12 +24,6 @@ void ec_crvq_start(const ec_matrix *m, ec_crvq_plan *plan) {
     }
 }
 
-uint32_t ec_crvq_group_stages(const ec_crvq_plan *plan, uint64_t group) {
-    uint32_t n = 1;
-    while (n < plan->stages && group < plan->groups[n]) n++;
-    return n;
-}
-
 float ec_crvq_row_scale(const ec_matrix *m, uint64_t row) {
     return ec_half_to_float(ec_load_u16(m->scales + 2 * row)) * ec_load_f32(m->params);
 }
@@ -46,12 +40,12 @@ static void unpack_codes(const uint8_t *row, uint32_t code_bits, uint64_t first,
     }
 }
 
-/* Groups first .. first + n - 1 of a row, n <= TILE_GROUPS, that the same stages cover. */
-static void decode_groups(const ec_decoder *decoder, uint64_t row, uint64_t first, size_t n, float *out) {
+/* Groups first .. first + n - 1 of a row, n <= TILE_GROUPS, which the first n_stages stages cover. */
+static void decode_groups(const ec_decoder *decoder, uint32_t n_stages, uint64_t row, uint64_t first, size_t n,
+                          float *out) {
     const ec_crvq_plan *plan = &decoder->crvq;
     uint8_t unpacked[EC_MAX_STAGES][TILE_GROUPS];
     const uint8_t *codes[EC_MAX_STAGES];
-    uint32_t n_stages = ec_crvq_group_stages(plan, first);
     for (uint32_t k = 0; k < n_stages; k++) {
         const uint8_t *packed = plan->planes[k] + row * plan->row_bytes[k];
         codes[k] = packed + first;
@@ -71,16 +65,17 @@ void ec_crvq_decode(const ec_decoder *decoder, uint64_t first, uint64_t count, f
     while (count > 0) {
         /* A step ends with the last stage that covers its groups (stage 0: with the row), or with the tile. */
         uint64_t group = column >> plan->dim_bits, lead = column & (plan->dim - 1);
-        uint64_t end = plan->groups[ec_crvq_group_stages(plan, group) - 1];
+        uint32_t n_stages = ec_crvq_group_stages(plan, group);
+        uint64_t end = plan->groups[n_stages - 1];
         uint64_t n = end - group < most ? end - group : most;
         uint64_t weights = (n << plan->dim_bits) - lead;
         if (columns - column < weights) weights = columns - column;
         if (count < weights) weights = count;
         n = (lead + weights + plan->dim - 1) >> plan->dim_bits;
         if (lead == 0 && n << plan->dim_bits == weights) {
-            decode_groups(decoder, row, group, (size_t)n, out);
+            decode_groups(decoder, n_stages, row, group, (size_t)n, out);
         } else {
-            decode_groups(decoder, row, group, (size_t)n, tile);
+            decode_groups(decoder, n_stages, row, group, (size_t)n, tile);
             memcpy(out, tile + lead, (size_t)weights * sizeof *out);
         }
         out += weights;

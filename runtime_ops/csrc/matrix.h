@@ -27,7 +27,11 @@ void ec_crvq_start(const ec_matrix *matrix, ec_crvq_plan *plan);
 void ec_crvq_decode(const ec_decoder *decoder, uint64_t first, uint64_t count, float *out);
 
 /* How many stages cover a group of a row: the first ones. */
-uint32_t ec_crvq_group_stages(const ec_crvq_plan *plan, uint64_t group);
+static inline uint32_t ec_crvq_group_stages(const ec_crvq_plan *plan, uint64_t group) {
+    uint32_t n = 1;
+    while (n < plan->stages && group < plan->groups[n]) n++;
+    return n;
+}
 
 /* The scale of a row of a crvq matrix. */
 float ec_crvq_row_scale(const ec_matrix *matrix, uint64_t row);

@@ -80,13 +80,17 @@ class Calibration:
 
 @dataclass(frozen=True)
 class LinearsJob:
-    """What is coded, with what, and whom it tells; `names` are the tensors that get codebooks."""
+    """What is coded, with what, and whom it tells.
+
+    `names` are the tensors that get codebooks, `tokens` int64 (windows, length) is the text.
+    """
 
     checkpoint: Checkpoint
     settings: CrvqSettings
     calibration: Calibration
     statistics: Statistics
     names: tuple[str, ...]
+    tokens: NDArray[np.int64]
     folder: WorkFolder
     progress: ProgressCallback
     note: Callable[[str], None]
@@ -103,27 +107,39 @@ def open_linears(
     folder: WorkFolder,
     tell: tuple[ProgressCallback, Callable[[str], None]],
 ) -> LinearsJob:
-    """The job, with statistics that were given or are gathered now into the work folder."""
+    """The job, with statistics that were given or are gathered now into the work folder.
+
+    What cannot be done is found out before that.
+    """
     progress, note = tell
     if calibration is None or calibration.text is None:
         raise CompressError(
             "the codec crvq needs a calibration text", "give --calibration a UTF-8 text file"
         )
+    names = coded_names(checkpoint, note)
+    tokens = tuning_windows(checkpoint, calibration, calibration.text)
     statistics = usable_statistics(checkpoint, calibration, folder, tell)
-    head = set(open_streamed(checkpoint).head_site().tensors)
+    statistics.hessian(names[0])  # an imatrix has none
+    return LinearsJob(
+        checkpoint, settings, calibration, statistics, names, tokens, folder, progress, note
+    )
+
+
+def coded_names(checkpoint: Checkpoint, note: Callable[[str], None]) -> tuple[str, ...]:
+    """The linears of all blocks that get codebooks; CompressError when there are none."""
+    network = open_streamed(checkpoint)
     names: list[str] = []
-    for site in statistics.sites:
-        if site.transposed:
-            note(f"{site.tensors[0]} is stored transposed: it is coded like an embedding")
-        elif not head & set(site.tensors):
-            names += site.tensors
+    for i in range(network.n_blocks):
+        for site in network.linear_sites(i):
+            if site.transposed:
+                note(f"{site.tensors[0]} is stored transposed: it is coded like an embedding")
+            else:
+                names += site.tensors
     if not names:
         raise CompressError(
             f"{checkpoint.name} has no linear that CRVQ can code", "use --codec winding"
         )
-    return LinearsJob(
-        checkpoint, settings, calibration, statistics, tuple(names), folder, progress, note
-    )
+    return tuple(names)
 
 
 def usable_statistics(
@@ -182,7 +198,7 @@ def crvq_job(job: LinearsJob) -> CrvqJob:
         statistics=job.statistics,
         settings=job.settings,
         linears=job.names,
-        tokens=torch.from_numpy(tuning_windows(job)),
+        tokens=torch.from_numpy(job.tokens),
         networks=lambda: networks(job),
         device=torch.device(choose_device(job.calibration.device)),
         folder=job.folder.path,
@@ -212,16 +228,16 @@ def window_context(checkpoint: Checkpoint, calibration: Calibration) -> int:
     return min(calibration.context, context_length(checkpoint.config) or calibration.context)
 
 
-def tuning_windows(job: LinearsJob) -> NDArray[np.int64]:
+def tuning_windows(
+    checkpoint: Checkpoint, calibration: Calibration, text: Path
+) -> NDArray[np.int64]:
     """All windows of the calibration text, int64 (windows, length)."""
-    checkpoint = job.checkpoint
-    if checkpoint.tokenizer is None:  # statistics that were given do not need it
+    if checkpoint.tokenizer is None:
         raise CompressError(
             f"{checkpoint.folder} has no tokenizer.json", "put the model's tokenizer there"
         )
-    assert job.calibration.text is not None, "open_linears has seen it"
-    tokens = read_tokens(checkpoint.tokenizer, job.calibration.text.read_text(encoding="utf-8"))
-    context = window_context(checkpoint, job.calibration)
+    tokens = read_tokens(checkpoint.tokenizer, text.read_bytes().decode("utf-8"))
+    context = window_context(checkpoint, calibration)
     vocab_size = checkpoint.config.get("vocab_size")
     most = vocab_size if isinstance(vocab_size, int) else int(tokens.max(initial=0)) + 1
     return cut_windows(tokens, max(1, tokens.size // context), context, most)

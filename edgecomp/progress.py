@@ -97,7 +97,8 @@ class LinePrinter:
         done, total = step.amounts
         if (done == total and step.items_done == step.items) or now - self.printed >= LINE_SECONDS:
             self.printed = now
-            print(f"{step.stage}: {describe(step, rate)}", file=sys.stderr, flush=True)
+            item = f", {printable(step.item)}" if step.item else ""
+            print(f"{step.stage}: {describe(step, rate)}{item}", file=sys.stderr, flush=True)
 
 
 def describe(step: Step, rate: float) -> str:

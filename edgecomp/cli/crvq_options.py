@@ -176,7 +176,10 @@ def crvq_settings(options: CrvqOptions) -> CrvqSettings:
 def calibration_from(
     text: Path | None, statistics: Path | None, context: int | None, device: str | None
 ) -> Calibration | None:
-    """The calibration that was asked for, if any."""
+    """The calibration that was asked for, if any; BadParameter for options of one without it."""
     if text is None and statistics is None:
+        for option, value in (("--context", context), ("--device", device)):
+            if value is not None:
+                raise typer.BadParameter(f"{option} goes with --calibration or --statistics")
         return None
     return Calibration(text, statistics, context=context or 256, device=device or "auto")

@@ -107,16 +107,16 @@ def output_fisher(
     sums: dict[str, Tensor] = {}
     hooks = []
 
-    def watch(name: str) -> Callable[[nn.Module, Any, tuple[Tensor, ...]], None]:
-        def add(module: nn.Module, inputs: Any, outputs: tuple[Tensor, ...]) -> None:
-            squares = outputs[0].flatten(0, -2).square().sum(0)
+    def watch(name: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+        def add(gradient: Tensor) -> None:
+            squares = gradient.flatten(0, -2).square().sum(0)
             sums[name] = sums.get(name, torch.zeros_like(squares)) + squares
 
-        return add
+        return lambda module, inputs, output: watched(output, add)
 
     for path, module in network.named_modules():
         if isinstance(module, nn.Linear) and f"{path}.weight" in names:
-            hooks.append(module.register_full_backward_hook(watch(names[f"{path}.weight"])))
+            hooks.append(module.register_forward_hook(watch(names[f"{path}.weight"])))
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     device = next(network.parameters()).device
@@ -131,3 +131,12 @@ def output_fisher(
     for hook in hooks:
         hook.remove()
     return {name: total / used.numel() for name, total in sums.items()}
+
+
+def watched(output: Tensor, hook: Callable[[Tensor], None]) -> Tensor:
+    """The output again, for the network; the hook is called with the gradient by it.
+
+    A copy, as networks may change it in place, and then the gradient by it would not be computed.
+    """
+    output.register_hook(hook)  # type: ignore[no-untyped-call]  # torch leaves it without types
+    return output.clone()

@@ -62,9 +62,10 @@ def compress_checkpoint(
 
     Finished tensors are kept in a work folder beside `out` until the container is complete, so a
     run that was killed goes on where it was. The same checkpoint and settings give the same bytes.
-    `note` gets lines for the user, which are in the report too. Raises CompressError, WeightError
-    for weights that are not finite, or CheckpointError for a config or a weight file that cannot be
-    used; nothing is left at `out` then that was not there before.
+    `note` gets lines for the user, which are in the report too. Raises CompressError, also when
+    tuning diverges; WeightError for weights that are not finite; CheckpointError for a config or a
+    weight file, CalibrationError, OSError or UnicodeDecodeError for a calibration that cannot be
+    used. Nothing is left at `out` then that was not there before.
     """
     check_output(out, checkpoint)
     out = out.resolve()  # a link stays, the file behind it is replaced

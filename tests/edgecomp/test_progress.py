@@ -55,7 +55,9 @@ def test_rate_leaves_out_what_was_there_before(
     show(Step("encode", "w", 5, 10, 5_000_000, 10_000_000))
     clock.now += 10
     show(Step("encode", "w", 6, 10, 6_000_000, 10_000_000))
-    assert capsys.readouterr().err == ("encode: 6/10 tensors, 6.0/10.0 MB, 0.1 MB/s, 40 s left, w\n")
+    assert capsys.readouterr().err == (
+        "encode: 6/10 tensors, 6.0/10.0 MB, 0.1 MB/s, 40 s left, w\n"
+    )
 
 
 def test_rate_starts_again_with_the_stage(clock: FakeTime) -> None:

@@ -45,6 +45,10 @@ TARGETS = {
         frozenset({"scalar", "neon_armv7"}),
     ),
 }
+# As parameters of a test: other compilers and machines than this one's take their time.
+EVERY_TARGET = [
+    pytest.param(name, marks=[] if name == "native" else pytest.mark.slow) for name in TARGETS
+]
 # Sets that a machine must have to run CI, so that none goes untested there.
 NATIVE_SETS = {"x86_64": {"scalar", "avx2"}, "aarch64": {"scalar", "neon"}}
 REQUIRED = NATIVE_SETS.get(platform.machine(), {"scalar"})

@@ -20,7 +20,7 @@ from tests.exporters.mutations import fresh_mutants, mutants
 from tests.runtime_ops import harness
 
 
-@pytest.fixture(scope="module", params=harness.TARGETS)
+@pytest.fixture(scope="module", params=harness.EVERY_TARGET)
 def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The command that runs the program built for a target."""
     return harness.command("container", request.param, tmp_path_factory.mktemp("reader"))
@@ -89,6 +89,7 @@ def test_file_cut_off_anywhere_is_truncated(reader: list[str], tmp_path: Path) -
     assert statuses(reader, files, tmp_path) == [TRUNCATED] * len(files)
 
 
+@pytest.mark.slow
 def test_readers_agree_on_ten_thousand_mutants(reader: list[str], tmp_path: Path) -> None:
     """On which to take, and byte for byte on the weights of those."""
     expected = mutants_and_weights()

@@ -33,7 +33,7 @@ def vector_file(cases: list[vectors.Case], tmp_path_factory: pytest.TempPathFact
     return path
 
 
-@pytest.mark.parametrize("target", harness.TARGETS)
+@pytest.mark.parametrize("target", harness.EVERY_TARGET)
 def test_kernels_return_the_reference_bytes(
     target: str, cases: list[vectors.Case], vector_file: Path, tmp_path: Path
 ) -> None:

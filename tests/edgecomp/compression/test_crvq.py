@@ -27,6 +27,8 @@ from edgecomp.progress import Step
 from exporters.gguf import open_container
 from tests.edgecomp.crvq.small_models import save_small, write_text
 
+pytestmark = pytest.mark.slow  # a minute in all; test_crvq_cli.py has a short one
+
 QUICK = CrvqSettings(codebook_bits=4, critical=0.1, sweeps=1, finetune="none", epochs=0.5)
 TUNED = replace(QUICK, finetune="end-to-end")
 CONTEXT = 32

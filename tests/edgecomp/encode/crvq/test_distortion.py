@@ -34,6 +34,7 @@ def errors(module: ModuleType, case: tuple[int, int, int], samples: int) -> tupl
     return fitted["mse"], fresh["mse"]
 
 
+@pytest.mark.slow
 def test_four_dimensions(rate_distortion: ModuleType) -> None:
     """16 codewords of 4 weights: 0.342 within 1 %, fitted or not."""
     fitted, fresh = errors(rate_distortion, (4, 4, 0), 1 << 18)

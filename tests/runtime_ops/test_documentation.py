@@ -28,6 +28,7 @@ def block(language: str) -> str:
     return str(found[0])
 
 
+@pytest.mark.slow
 def test_the_programs_in_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The library builds by make, the example compiles without warnings and prints the row."""
     tensor = random_tensor(LATTICE, (8, 64), np.random.default_rng(1))

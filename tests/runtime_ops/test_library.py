@@ -22,6 +22,7 @@ def declared() -> set[str]:
     return set(re.findall(r"\b(ec_\w+)\(", re.sub(r"/\*.*?\*/", "", header, flags=re.S)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_exactly_the_declared_functions_are_exported(compiler: str, tmp_path: Path) -> None:
     """A kernel or a reader's inner function that is visible could clash with a program's own."""

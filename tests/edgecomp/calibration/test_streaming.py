@@ -146,6 +146,7 @@ def live_weights() -> int:
     return sum(memories.values())
 
 
+@pytest.mark.slow
 def test_one_block_in_memory(llama: StreamedNetwork) -> None:
     """Nothing of a block stays, and of the embeddings and the head nothing until they are used."""
     before = live_weights()

@@ -192,6 +192,7 @@ def test_what_is_no_wide_matrix_has_none(shape: tuple[int, ...]) -> None:
     assert isinstance(tensor.format, RawFormat if len(shape) == 1 else WindingFormat)
 
 
+@pytest.mark.slow
 def test_same_bytes_for_any_number_of_threads(
     weights, diagonal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +231,7 @@ class LargeSource:
         return (places.view(np.int32) * 2.0**-31).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [256, 65536])
 def test_reads_a_few_rows_at_once(columns: int) -> None:
     """16 million weights, 64 MB, in less than 24 MB: 8 of 256 columns are not gathered at once."""

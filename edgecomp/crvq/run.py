@@ -100,10 +100,10 @@ def planned(job: CrvqJob, linears: Linears) -> tuple[dict[str, ColumnPlan], str]
             return lambda name, i: job.show(f"{what}, {name}", i, len(linears.sites))
 
         plans = plan_columns(linears, generator, show("columns"))
-        share = job.settings.share
+        share: str = job.settings.share
         if share == "auto":
             found = choose_sharing(linears, plans, generator, show("codebooks"))
-            share = found[0].share  # type: ignore[assignment]  # one of the literals
+            share = found[0].share
         numbers = {name: plan.critical for name, plan in plans.items()}
         orders = {name: plan.order for name, plan in plans.items()}
         write_stage(orders, {"share": share, "critical": json.dumps(numbers)}, path)

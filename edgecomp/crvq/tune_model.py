@@ -128,7 +128,7 @@ def output_fisher(
         found = log_probabilities(network, used[first : first + batch].to(device))
         chances = found.detach().exp().flatten(0, -2).cpu()
         drawn = torch.multinomial(chances, 1, generator=generator).to(device)
-        (-found.flatten(0, -2).gather(1, drawn).sum()).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(-found.flatten(0, -2).gather(1, drawn).sum())
         network.zero_grad(set_to_none=True)
     for hook in hooks:
         hook.remove()

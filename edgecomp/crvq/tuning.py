@@ -73,7 +73,7 @@ class Tuner:
         if not math.isfinite(value):
             raise TuningError(f"the loss is {value} at step {self.done + 1} of {self.n_steps}")
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without types
+        torch.autograd.backward(loss)
         fade = self.fade
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * fade

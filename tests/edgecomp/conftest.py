@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgecomp.cli.demo import shipped_model
+from tests.edgecomp.command_line import Result, runner
 
 Tensors = Mapping[str, NDArray[Any]]
 DTYPES = {"float32": "F32", "float16": "F16", "uint16": "BF16", "float64": "F64", "int8": "I8",
@@ -110,3 +111,11 @@ def tensors() -> dict[str, NDArray[np.float32]]:
 def bookworm() -> Path:
     """The folder of the shipped model."""
     return shipped_model()
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
+    """The command line: `run("inspect", path)`."""
+    return runner(monkeypatch, capsys)

@@ -4,51 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from edgecomp import cli
 from edgecomp.calibration import open_statistics
+from tests.edgecomp import command_line
+from tests.edgecomp.command_line import Result
 
 SMALL = ["--windows", "4", "--context", "16", "--device", "cpu"]
 
 
-@dataclass
-class Result:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    def call(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["edgecomp", "calibrate", *map(str, arguments)])
-        capsys.readouterr()  # what making the model has printed
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        code = exit_.value.code
-        return Result(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return call
+def run(run: Callable[..., Result]) -> Callable[..., Result]:
+    """`edgecomp calibrate` with the given arguments."""
+    return partial(run, "calibrate")
 
 
 def assert_error(result: Result, *reasons: str, code: int = 1) -> None:
-    """One error line with the reasons in it, a hint, nothing on stdout."""
-    assert result.code == code
-    assert result.out == ""
-    error, hint = result.err.splitlines()[-2:]
-    assert error.startswith("error: ")
-    assert hint.startswith("hint: ")
-    assert len(hint) > len("hint: ")
-    for reason in reasons:
-        assert reason in error
+    """See command_line.assert_error."""
+    command_line.assert_error(result, code, *reasons)
 
 
 def test_report(run: Any, llama: Path, text: Path, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,40 +28,9 @@ from edgecomp.encode import LatticeSettings, PaperSettings, companding
 from exporters.bundle import ModelBundle, TensorSource
 from exporters.gguf import write_container
 from runtime_ops.formats import EncodedTensor, RawFormat
+from tests.edgecomp.command_line import assert_error
 
 SMALL = ["--group", "16"]
-
-
-@dataclass
-class Result:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    def call(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["edgecomp", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        code = exit_.value.code
-        return Result(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return call
-
-
-def assert_error(result: Result, code: int, *reasons: str) -> None:
-    assert result.code == code
-    assert result.out == ""
-    error, hint = result.err.splitlines()[-2:]
-    assert error.startswith("error: ")
-    assert hint.startswith("hint: ")
-    assert len(hint) > len("hint: ")
-    for reason in reasons:
-        assert reason in result.err
-    assert "Traceback" not in result.err
 
 
 def test_compress_and_inspect(run, tiny: Path, tmp_path: Path) -> None:

@@ -4,42 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgecomp import cli, pipeline
+from edgecomp import pipeline
 from edgecomp.compression import Calibration
 from edgecomp.crvq import tuning
 from edgecomp.encode import CrvqSettings
+from tests.edgecomp.command_line import assert_error
 from tests.edgecomp.crvq.small_models import save_small, write_text
 
 SMALL = ["--codec", "crvq", "--codebook-bits", "4", "--sweeps", "1", "--finetune", "none",
          "--context", "32", "--device", "cpu"]  # fmt: skip
-
-
-@dataclass
-class Result:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    def call(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["edgecomp", *map(str, arguments)])
-        capsys.readouterr()  # what making the model has printed
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        code = exit_.value.code
-        return Result(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -52,18 +30,6 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_text(tmp_path_factory.mktemp("text") / "text.txt")
-
-
-def assert_error(result: Result, code: int, *reasons: str) -> None:
-    """One error line with the reasons in it, a hint, nothing on stdout."""
-    assert (result.code, result.out) == (code, "")
-    error, hint = result.err.splitlines()[-2:]
-    assert error.startswith("error: ")
-    assert hint.startswith("hint: ")
-    assert len(hint) > len("hint: ")
-    for reason in reasons:
-        assert reason in result.err
-    assert "Traceback" not in result.err
 
 
 def test_compress_inspect_and_eval(run: Any, llama: Path, text: Path, tmp_path: Path) -> None:

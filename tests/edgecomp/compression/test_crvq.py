@@ -113,7 +113,7 @@ SETTINGS: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_setting(llama: Path, text: Path, tmp_path: Path, name: str) -> None:
-    settings = replace(QUICK, **SETTINGS[name])  # type: ignore[arg-type]
+    settings = replace(QUICK, **SETTINGS[name])
     out = tmp_path / "m.gguf"
     report = compress(llama, out, text, settings)
     checkpoint = open_checkpoint(str(llama))
@@ -135,7 +135,7 @@ def test_every_setting(llama: Path, text: Path, tmp_path: Path, name: str) -> No
 def test_tuning_comes_nearer_to_the_original(llama: Path, text: Path, tmp_path: Path) -> None:
     found = []
     for finetune in ("none", "block", "end-to-end"):
-        settings = replace(QUICK, finetune=finetune, epochs=20.0)  # type: ignore[arg-type]
+        settings = replace(QUICK, finetune=finetune, epochs=20.0)
         out = tmp_path / f"{finetune}.gguf"
         compress(llama, out, text, settings)
         found.append(kl(out, llama, text))
@@ -461,7 +461,7 @@ def test_zero_and_constant_matrices(tmp_path: Path, text: Path, finetune: Any) -
     )  # fmt: skip
     for share in ("tensor", "model"):
         out = tmp_path / f"{share}.gguf"
-        settings = replace(QUICK, share=share, finetune=finetune)  # type: ignore[arg-type]
+        settings = replace(QUICK, share=share, finetune=finetune)
         compress(folder, out, text, settings)
         assert kl(out, folder, text) < 1
         network: Any = load_compressed(out).network
@@ -487,7 +487,7 @@ def test_odd_models(tmp_path: Path, text: Path, name: str) -> None:
     architecture, changes = ODD[name]
     folder = save_small(tmp_path / "m", architecture, **changes)
     for codes, allocation in (("codebooks", "measured"), ("scalar", "even")):
-        settings = replace(TUNED, critical_codes=codes, allocation=allocation)  # type: ignore[arg-type]
+        settings = replace(TUNED, critical_codes=codes, allocation=allocation)
         out = tmp_path / f"{allocation}.gguf"
         compress(folder, out, text, settings)
         assert kl(out, folder, text) < 2

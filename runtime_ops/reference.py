@@ -80,10 +80,9 @@ def crvq_codes(
     at whole bytes.
     """
     rows, columns = shape
-    planes = [parts["codes"]]
-    if fmt.stages > 1:
-        ends = np.cumsum([rows * fmt.plane_row_bytes(k, columns) for k in range(1, fmt.stages)])
-        planes += np.split(parts["extended"], ends[:-1])
+    sizes = [rows * fmt.plane_row_bytes(stage, columns) for stage in range(fmt.stages)]
+    stored = [parts[name] for name in ("codes", "extended") if name in parts]
+    planes = np.split(np.concatenate(stored), np.cumsum(sizes)[:-1])
     codes = []
     for stage, plane in enumerate(planes):
         groups = fmt.stage_groups(stage, columns)

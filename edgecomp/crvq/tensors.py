@@ -86,11 +86,16 @@ def folds(coded: CodedModel, checkpoint: Checkpoint) -> dict[str, tuple[str, str
 def book_set(
     coded: CodedModel, group: str, settings: CrvqSettings
 ) -> tuple[IntegerCodebooks, IntegerCodebooks | None]:
-    """A group's codebooks as integers: the ones of dimension `dim`, and the one of scalars."""
-    floats = [book.cpu().double().numpy() for book in coded.codebooks[group]]
+    """A group's codebooks as integers: the ones of dimension `dim`, and the one of scalars.
+
+    Codebooks behind the last one that a tensor uses are left out.
+    """
+    tensors = [tensor for tensor in coded.tensors.values() if tensor.group == group]
+    n_used = 1 + max(stage.codebook for tensor in tensors for stage in tensor.stages)
+    floats = [book.cpu().double().numpy() for book in coded.codebooks[group][:n_used]]
     n_main = 1 if settings.critical_codes == "scalar" else len(floats)
     main, scalar = floats[:n_main], floats[n_main:]
-    sizes = [math.prod(t.shape) for t in coded.tensors.values() if t.group == group]
+    sizes = [math.prod(tensor.shape) for tensor in tensors]
     dtype = choose_dtype(main, sum(sizes), settings)
     return integer_codebooks(main, dtype), integer_codebooks(scalar, dtype) if scalar else None
 

@@ -158,7 +158,7 @@ static uint32_t list_crvq(const ec_format *format, uint64_t rows, uint64_t colum
     uint32_t n = 0;
     if (!ec_crvq_fits(q, columns)) return 0;
     parts[n++] = part(EC_PART_CODES, "codes", EC_GGUF_TENSOR_I8, ec_crvq_codes_bytes(q, rows, columns), 1);
-    if (q->stages > 1) {
+    if (q->critical_groups[1] > 0) {
         parts[n++] = part(EC_PART_EXTENDED, "extended", EC_GGUF_TENSOR_I8, ec_crvq_extended_bytes(q, rows), 1);
     }
     parts[n++] = part(EC_PART_SCALES, "scales", EC_GGUF_TENSOR_F16, rows, 2);

@@ -62,8 +62,8 @@ typedef struct ec_crvq {
     uint32_t dim;                    /* weights in a group: 1, 2, 4, 8 or 16 */
     uint32_t code_bits;              /* e, 1..8: a codebook has 2^e codewords */
     uint32_t stages;                 /* codebooks, 1..8 */
-    /* [k]: first groups of a row that have a code in stage k, for k = 1 .. stages - 1 at least 1 and not
-     * increasing. Stage 0 has all groups, so [0] is 0, and so are those behind the last stage. */
+    /* [k]: first groups of a row that have a code in stage k, for k = 1 .. stages - 1 not increasing and
+     * maybe 0. Stage 0 has all groups, so [0] is 0, and so are those behind the last stage. */
     uint32_t critical_groups[EC_MAX_STAGES];
     uint32_t shifts[EC_MAX_STAGES];  /* codeword k counts 2^shifts[k], 0..7 */
     uint32_t wide;                   /* 1: int16 codebooks, 0: int8 */
@@ -78,7 +78,7 @@ typedef struct ec_matrix {
     ec_crvq crvq;                    /* only with EC_CODEC_CRVQ */
     const uint8_t *codes;            /* raw: the weights, little-endian */
     uint64_t codes_bytes;
-    const uint8_t *extended;         /* crvq with several stages: codes of stages 1 and up, or NULL */
+    const uint8_t *extended;         /* crvq: codes of stages 1 and up, or NULL without any */
     uint64_t extended_bytes;
     const uint8_t *scales;           /* winding: uint8 [ceil(weights / group)] or NULL; crvq: float16 [rows] */
     uint64_t scales_bytes;

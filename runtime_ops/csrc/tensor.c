@@ -105,7 +105,7 @@ ec_status ec_crvq_check(const ec_crvq *c) {
     for (uint32_t k = 0; k < EC_MAX_STAGES; k++) {
         uint32_t n = c->critical_groups[k];
         int extended = k > 0 && k < c->stages;
-        if (extended != (n > 0) || (k > 1 && n > c->critical_groups[k - 1])) return EC_BAD_FORMAT;
+        if ((n > 0 && !extended) || (k > 1 && n > c->critical_groups[k - 1])) return EC_BAD_FORMAT;
     }
     return EC_OK;
 }
@@ -138,7 +138,7 @@ static ec_status check_crvq_parts(const ec_matrix *m) {
     if (c->codebooks == NULL || !ec_crvq_fits(c, m->columns)) return EC_BAD_FORMAT;
     if (m->codes == NULL || m->codes_bytes != ec_crvq_codes_bytes(c, m->rows, m->columns)) return EC_BAD_TENSOR;
     if (m->extended_bytes != ec_crvq_extended_bytes(c, m->rows)) return EC_BAD_TENSOR;
-    if ((c->stages > 1 && m->extended == NULL) || m->scales == NULL || m->params == NULL) return EC_BAD_TENSOR;
+    if ((m->extended_bytes != 0 && m->extended == NULL) || m->scales == NULL || m->params == NULL) return EC_BAD_TENSOR;
     if (m->scales_bytes != 2 * m->rows || m->params_bytes != 4) return EC_BAD_TENSOR;
     for (uint64_t i = 0; i < m->rows; i++) {
         if (!is_row_scale(ec_load_u16(m->scales + 2 * i))) return EC_BAD_FORMAT;

@@ -28,7 +28,8 @@ class CrvqFormat:
     A matrix of `columns` columns has `ceil(columns / dim)` groups a row; weights of the last one
     beyond the row do not count. A group is the sum of a codeword from the first codebook and, for
     every stage k that covers it, one from codebook k; stage k covers the first
-    `critical_groups[k - 1]` groups of a row:
+    `critical_groups[k - 1]` groups of a row, or none (tensors that share codebooks need not all
+    use every one):
     `w = (scales[row] * params[0]) * sum_k(codebook[k][code_k] << shifts[k])`. With equal numbers
     this is CRVQ (arXiv 2412.09282) with integer codebooks; with all groups in every stage it is
     additive quantisation (AQLM).
@@ -36,7 +37,7 @@ class CrvqFormat:
 
     dim: int  # weights in a group, one of CRVQ_DIMS
     code_bits: int  # e, 1..8: a codebook has 2**e codewords
-    critical_groups: tuple[int, ...]  # of stages 1 and up, each >= 1, not increasing
+    critical_groups: tuple[int, ...]  # of stages 1 and up, not increasing; 0: unused
     shifts: tuple[int, ...]  # one per codebook, 0..7; 1 to 8 codebooks
     codebooks: Table  # int8 or int16 (stages, 2**code_bits, dim)
     codec: ClassVar[str] = "crvq"
@@ -51,9 +52,9 @@ class CrvqFormat:
         shifts_ok = all(0 <= s <= MAX_SHIFT for s in self.shifts)
         need(1 <= self.stages <= MAX_STAGES and shifts_ok, "shifts", "1..8 values in 0..7")
         numbers = self.critical_groups
-        falling = all(a >= b for a, b in pairwise(numbers)) and all(n >= 1 for n in numbers)
+        falling = all(a >= b for a, b in pairwise(numbers)) and all(n >= 0 for n in numbers)
         n = self.stages - 1
-        need(len(numbers) == n and falling, "critical_groups", f"{n} values >= 1, not increasing")
+        need(len(numbers) == n and falling, "critical_groups", f"{n} values >= 0, not increasing")
         table = self.codebooks
         if table.dtype not in ("|i1", "<i2") or table.array.size != self.n_entries:
             found = f"{table.dtype}({table.array.size},)"
@@ -112,7 +113,7 @@ class CrvqFormat:
         extended = PartSpec("extended", np.dtype("u1"), sum(planes[1:]))
         return (
             PartSpec("codes", np.dtype("u1"), planes[0]),
-            *([extended] if self.stages > 1 else []),
+            *([extended] if critical else []),
             PartSpec("scales", np.dtype("<f2"), rows),
             PartSpec("params", np.dtype("<f4"), 1),
         )

@@ -120,9 +120,8 @@ CODEBOOKS = (
     *(Broken(f"critical groups {numbers}", put(ADDITIVE + "critical_groups", array(U32, numbers)),
              message, FORMAT)
       for numbers, message in (
-          ([0, 0, 0], "critical_groups is (0, 0), expected 2 values >= 1"),
-          ([0, 3, 0], "critical_groups is (3, 0)"), ([0, 0, 2], "critical_groups is (0, 2)"),
-          ([0, 2, 3], "critical_groups is (2, 3), expected 2 values >= 1, not increasing"),
+          ([0, 0, 2], "critical_groups is (0, 2), expected 2 values >= 0, not increasing"),
+          ([0, 2, 3], "critical_groups is (2, 3), expected 2 values"),
           ([0, 3, (1 << 32) - 1], "critical_groups is (3, 4294967295)"),
           ([0, 4, 2], "4 critical groups, expected at most 3 with"),
           ([0, (1 << 32) - 1, 2], "4294967295 critical groups, expected at most 3 with"),
@@ -136,8 +135,12 @@ CODEBOOKS = (
     *(Broken(f"critical groups that are {name}", put(ADDITIVE + "critical_groups", new),
              "critical_groups", METADATA)
       for name, new in (("a number", value(U32, 2)), ("of u64", array(U64, [0, 3, 2])))),
-    Broken("other critical groups", put(ADDITIVE + "critical_groups", array(U32, [0, 2, 2])),
-           "size is 9, expected 6", TENSOR),
+    *(Broken(f"other critical groups {numbers}",
+             put(ADDITIVE + "critical_groups", array(U32, numbers)), message, TENSOR)
+      for numbers, message in (
+          ([0, 2, 2], "size is 9, expected 6"), ([0, 3, 0], "size is 9, expected 6"),
+          ([0, 0, 0], "expected 'shared.a.scales'"),
+      )),
     Broken("dim 3 of its table", several(put(ONE_BOOK + "dim", value(U32, 3)),
            put_info("table.3", "dims", [6])), "dim is 3", FORMAT),
     Broken("critical groups with one codebook",

@@ -37,7 +37,7 @@ ADDITIVE = CrvqFormat(
     dim=4, code_bits=3, critical_groups=(3, 2), shifts=(0, 1, 1), codebooks=CODEBOOKS
 )
 NARROWER = CrvqFormat(
-    dim=4, code_bits=3, critical_groups=(1, 1), shifts=(7, 0, 2), codebooks=CODEBOOKS
+    dim=4, code_bits=3, critical_groups=(1, 0), shifts=(7, 0, 2), codebooks=CODEBOOKS
 )
 ONE_BOOK = CrvqFormat(
     dim=2, code_bits=1, critical_groups=(), shifts=(2,),

@@ -158,7 +158,7 @@ def test_digest_is_the_one_of_the_specification() -> None:
     pad = [0] * 5
     additive = struct.pack("<21I", 3, 4, 3, 1, 3, 0, 1, 1, *pad, 0, 3, 2, *pad)
     additive += CODEBOOKS.data
-    narrower = struct.pack("<21I", 3, 4, 3, 1, 3, 7, 0, 2, *pad, 0, 1, 1, *pad)
+    narrower = struct.pack("<21I", 3, 4, 3, 1, 3, 7, 0, 2, *pad, 0, 1, 0, *pad)
     narrower += CODEBOOKS.data
     one_book = struct.pack("<21I", 3, 2, 1, 0, 1, 2, *[0] * 15) + ONE_BOOK.codebooks.data
     lattice = struct.pack(

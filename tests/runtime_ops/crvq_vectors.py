@@ -52,7 +52,7 @@ def crvq_format(dim: int, code_bits: int, wide: bool, critical: tuple[int, ...])
 def extents(n: int, most: int, how: int) -> tuple[int, ...]:
     """Groups of n extended stages, the first with `most`: all equal, one less each, or halves."""
     numbers = [(most, most - k, most >> k)[how] for k in range(n)]
-    return tuple(max(1, number) for number in numbers)
+    return tuple(max(0, number) for number in numbers)
 
 
 def crvq_cases() -> Iterator[Case]:
@@ -89,6 +89,8 @@ def table_cases() -> Iterator[Case]:
         (crvq_format(8, 8, False, (6,) * 2), (TABLE_ROWS + 40, 8 * 6 - 1)),
         (crvq_format(8, 8, False, (9, 5, 2)), (TABLE_ROWS + 2, 8 * 19 + 5)),
         (crvq_format(8, 8, True, (20, 1, 1)), (TABLE_ROWS + 3, 8 * 20)),
+        (crvq_format(8, 8, False, (0, 0)), (TABLE_ROWS + 4, 8 * 20)),
+        (crvq_format(4, 5, True, (0, 0, 0)), (7, 101)),
         (crvq_format(8, 8, False, (21, 20, 6, 6, 3, 2, 1)), (TABLE_ROWS + 35, 8 * 21 - 3)),
         (crvq_format(8, 7, False, (2,)), (TABLE_ROWS, 16)),
         (crvq_format(4, 8, False, (2,)), (TABLE_ROWS, 16)),

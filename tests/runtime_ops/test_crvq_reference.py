@@ -89,6 +89,22 @@ def test_stages_of_groups() -> None:
     assert sizes == {"codes": 15, "extended": 35, "scales": 5, "params": 1}
 
 
+def test_stages_without_codes() -> None:
+    """Codebooks that a tensor does not use: it decodes as if they were not there."""
+    rng = np.random.default_rng(7)
+    for used in ((), (6,), (6, 3)):
+        short = crvq_format(4, 3, False, used)
+        entries = np.concatenate([short.codebooks.array.reshape(-1), np.ones(64, np.int8)])
+        groups, shifts = (*used, 0, 0), (*short.shifts, 1, 2)
+        fmt = CrvqFormat(4, 3, groups, shifts, Table.of(entries))
+        assert [spec.name for spec in fmt.part_specs((5, 29))] == [
+            spec.name for spec in short.part_specs((5, 29))
+        ]
+        tensor = random_tensor(short, (5, 29), rng)
+        longer = EncodedTensor(fmt, (5, 29), tensor.parts)
+        np.testing.assert_array_equal(reference.decode(longer), reference.decode(tensor))
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -96,8 +112,8 @@ def test_stages_of_groups() -> None:
         ({"dim": 32}, "dim is 32"),
         ({"code_bits": 0}, "code_bits is 0"),
         ({"code_bits": 9}, "code_bits is 9"),
-        ({"critical_groups": (3, 0)}, r"critical_groups is \(3, 0\), expected 2 values >= 1"),
-        ({"critical_groups": (3, -1)}, r"critical_groups is \(3, -1\)"),
+        ({"critical_groups": (3, -1)}, r"critical_groups is \(3, -1\), expected 2 values >= 0"),
+        ({"critical_groups": (0, 1)}, r"critical_groups is \(0, 1\), .* not increasing"),
         ({"critical_groups": (2, 3)}, r"critical_groups is \(2, 3\), .* not increasing"),
         ({"critical_groups": (3,)}, r"critical_groups is \(3,\)"),
         ({"critical_groups": (3, 2, 1)}, r"critical_groups is \(3, 2, 1\)"),

@@ -69,7 +69,7 @@ WRONG: list[tuple[str, Change, int]] = [
             ("code_bits", 9), ("code_bits", 40), ("stages", 0), ("stages", 9), ("stages", 1),
             ("shifts[0]", 8), ("shifts[2]", 1 << 31), ("wide", 2), ("critical_groups[0]", 1),
             ("critical_groups[1]", 0), ("critical_groups[1]", 1), ("critical_groups[1]", 6),
-            ("critical_groups[1]", 0xFFFFFFFF), ("critical_groups[2]", 0),
+            ("critical_groups[1]", 0xFFFFFFFF),
             ("critical_groups[2]", 5), ("critical_groups[2]", 0xFFFFFFFF),
             ("critical_groups[3]", 1), ("critical_groups[7]", 1),
         ]

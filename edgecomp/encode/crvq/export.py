@@ -149,17 +149,13 @@ def matrix_parts(
     columns: int,
 ) -> tuple[PlainFormat, dict[str, NDArray[np.generic]]]:
     """Format and parts of stages of one dimension."""
-    critical_groups = tuple(stage.codes.shape[1] for stage in stages[1:])
-    n = len(stages)
-    table = books.table
-    if n < len(books.shifts):  # a matrix without critical columns takes the basic codebook alone
-        numbers = table.array.reshape(len(books.shifts), -1)
-        table = Table.of(numbers[:n].reshape(-1))
-    fmt = CrvqFormat(books.dim, books.code_bits, critical_groups, books.shifts[:n], table)
+    unused = (0,) * (len(books.shifts) - len(stages))  # of codebooks that other tensors use
+    critical_groups = (*(stage.codes.shape[1] for stage in stages[1:]), *unused)
+    fmt = CrvqFormat(books.dim, books.code_bits, critical_groups, books.shifts, books.table)
     packed = [pack(stage.codes, books.code_bits) for stage in stages]
     half, factor = row_scales(scales, books.unit)
     parts: dict[str, NDArray[np.generic]] = {"codes": packed[0].reshape(-1)}
-    if n > 1:
+    if len(packed) > 1:
         parts["extended"] = np.concatenate([plane.reshape(-1) for plane in packed[1:]])
     parts["scales"] = half
     parts["params"] = np.array([factor], np.float32)

@@ -147,9 +147,7 @@ def test_bounds_hold(small_llama: Path) -> None:
 def test_tables_are_in_the_file_once(small_llama: Path, tmp_path: Path) -> None:
     checkpoint = open_checkpoint(str(small_llama))
     coded = coded_for(checkpoint)
-    for each in coded.tensors.values():
-        each.n_critical = 8
-    coded = random_model(*[random_coded(n, t.shape, t.group) for n, t in coded.tensors.items()])
+    assert {len(tensor.stages) for tensor in coded.tensors.values()} == {1, 3}
     for name, each in coded.tensors.items():  # q, k, v and gate, up: one order
         kind = name.split(".")[-2]
         each.order = torch.arange(each.shape[1]).roll(
@@ -180,13 +178,17 @@ def test_tables_are_in_the_file_once(small_llama: Path, tmp_path: Path) -> None:
             assert decode(container.read(name)).tobytes() == decode(tensor).tobytes()
 
 
-def test_matrices_without_critical_columns_take_the_basic_codebook() -> None:
-    with_critical = random_coded("a", (4, 16))
-    without = random_coded("b", (4, 16), n_critical=0)
-    coded = random_model(with_critical, without)
+def test_codebooks_that_no_tensor_uses_are_left_out() -> None:
+    coded = random_model(random_coded("a", (4, 16)), random_coded("b", (4, 16), n_critical=0))
     main, scalar = book_set(coded, "g", SETTINGS)
     assert scalar is None
     assert len(main.shifts) == 3
+    coded.tensors["a"].stages.pop()
+    assert len(book_set(coded, "g", SETTINGS)[0].shifts) == 2
+    del coded.tensors["a"]
+    main, _ = book_set(coded, "g", SETTINGS)
+    assert len(main.shifts) == 1
+    assert main.table.array.size == coded.codebooks["g"][0].numel()
 
 
 @pytest.mark.parametrize("dim", [1, 2, 8])

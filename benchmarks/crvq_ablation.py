@@ -43,13 +43,16 @@ WINDOWS, QUICK_WINDOWS = 256, 64
 EPOCHS, QUICK_EPOCHS = 1.0, 0.25
 
 DEFAULT = CrvqSettings()
-GREEDY = replace(DEFAULT, initialisation="greedy", sweeps=0, allocation="even", finetune="none")
+GREEDY = replace(
+    DEFAULT, importance="activation", initialisation="greedy", sweeps=0, allocation="even",
+    finetune="none",
+)  # fmt: skip
 ARMS: dict[str, CrvqSettings] = {
     "1x8, critical 0 (AQLM-style)": replace(DEFAULT, critical=0.0),
     "1+3, critical 2 %": DEFAULT,
     "1+3, critical 5 %": replace(DEFAULT, critical=0.05),
     "critical 2 % as 4-bit scalars": replace(DEFAULT, critical_codes="scalar"),
-    "1+3, 2 %, importance obs": replace(DEFAULT, importance="obs"),
+    "1+3, 2 %, importance activation": replace(DEFAULT, importance="activation"),
     "1+3, 2 %, importance weight": replace(DEFAULT, importance="weight"),
     "1+3, 2 %, importance random": replace(DEFAULT, importance="random"),
     "1+3, 2 %, the same share everywhere": replace(DEFAULT, allocation="even"),

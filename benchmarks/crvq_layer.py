@@ -91,7 +91,7 @@ def main() -> None:
     size = 1024 if arguments.quick else 4096
     rows = layer_rows(size, CrvqSettings(), arguments.seed)
     if not arguments.quick:
-        rows += layer_rows(size, CrvqSettings(importance="obs", sweeps=0), arguments.seed)
+        rows += layer_rows(size, CrvqSettings(importance="activation", sweeps=0), arguments.seed)
     print_rows(rows, arguments.json)
 
 

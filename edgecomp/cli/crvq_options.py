@@ -82,8 +82,8 @@ CriticalCodesName = Annotated[
 ImportanceName = Annotated[
     Importance | None,
     typer.Option(
-        help="Columns by the paper's metric (obs), that of its code (activation, the default), "
-        "mean weight, or at random."
+        help="Columns by the paper's metric (obs, crvq's default), that of its code (activation, "
+        "lattice's default), mean weight, or at random."
     ),
 ]
 AllocationName = Annotated[

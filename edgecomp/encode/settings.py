@@ -191,7 +191,7 @@ class CrvqSettings:
     critical: float = 0.02
     critical_codes: Literal["codebooks", "scalar"] = "codebooks"
     allocation: Literal["even", "measured"] = "measured"
-    importance: Literal["obs", "activation", "weight", "random"] = "activation"
+    importance: Literal["obs", "activation", "weight", "random"] = "obs"
     initialisation: Literal["hessian", "greedy"] = "hessian"
     sweeps: int = 3
     share: Literal["auto", "tensor", "kind", "model"] = "auto"

@@ -77,7 +77,7 @@ class BlockTuner:
         own = coded.part(name for name in names.values() if name in coded.tensors)
         inputs, targets = self.read("coded", i), self.read("original", i + 1)
         vectors = vector_parameters(block, names)
-        n_steps = steps_of(self.tokens, self.settings)
+        n_steps = steps_of(self.tokens, self.settings.block_epochs)
         with coded_linears(block, own, names) as linears:
             tuner = Tuner(
                 list(linears.values()), list(vectors.values()), n_steps,

@@ -23,10 +23,10 @@ MOVE_RATE = 0.05
 FISHER_TOKENS = 8192
 
 
-def steps_of(tokens: Tensor, settings: CrvqSettings) -> int:
-    """Steps of `settings.epochs` rounds over windows of tokens (windows, length)."""
+def steps_of(tokens: Tensor, epochs: float) -> int:
+    """Steps of so many rounds over windows of tokens (windows, length)."""
     batch = max(1, BATCH_TOKENS // tokens.shape[1])
-    return max(1, round(settings.epochs * len(tokens) / batch))
+    return max(1, round(epochs * len(tokens) / batch))
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def tune_model(
     original, student = teaching.original, teaching.student
     names, tokens = teaching.names, teaching.tokens
     batch = max(1, BATCH_TOKENS // tokens.shape[1])
-    n_steps = steps_of(tokens, settings)
+    n_steps = steps_of(tokens, settings.epochs)
     device = next(original.parameters()).device
     vectors = vector_parameters(student, names)
     for parameter in [*original.parameters(), *student.parameters()]:

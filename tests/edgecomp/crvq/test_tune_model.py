@@ -99,4 +99,9 @@ def test_vectors_are_norms_and_biases() -> None:
 )
 def test_steps(windows: int, length: int, epochs: float, steps: int) -> None:
     tokens = torch.zeros(windows, length, dtype=torch.int64)
-    assert steps_of(tokens, CrvqSettings(epochs=epochs)) == steps
+    assert steps_of(tokens, epochs) == steps
+
+
+def test_block_tuning_is_shorter_when_more_follows() -> None:
+    assert CrvqSettings(epochs=2.0).block_epochs == 0.5
+    assert CrvqSettings(epochs=2.0, finetune="block").block_epochs == 2.0

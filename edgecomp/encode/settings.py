@@ -12,8 +12,8 @@ from runtime_ops.formats.winding import MAX_CLASSES, MAX_GROUP, MAX_POINTS, radi
 PAPER_MAX_POINTS = 1 << 16  # up to here frac(k / m) is exact in 32 bits
 DEFAULT_GROUP = 128
 MOST_CRITICAL = 0.5  # share of the columns
-# Tuning the whole model repeats most of block tuning's work: on bookworm, 0.3 epochs of blocks before
-# it take half its time again and lower the KL divergence from 0.2876 to 0.2854 only.
+# Tuning the whole model repeats most of block tuning's work: on bookworm, 0.3 epochs of blocks
+# before it take half its time again and lower the KL divergence from 0.2876 to 0.2854 only.
 BLOCK_SHARE = 0.25
 ColumnImportance = Literal["activation", "weight", "random"]
 
@@ -184,8 +184,9 @@ class CrvqSettings:
     error feedback. Codebooks are shared by `share`: one tensor, all of a kind, or the whole model.
     `finetune` "block" tunes codebooks, scales and norms block by block, `epochs` times over the
     calibration text; "end-to-end" tunes all of them together as often, and blocks before that
-    `BLOCK_SHARE` as often. `move_codes` moves codes as well. What is not a linear layer of a block (embeddings, head) takes the lattice preset's `outer_bits`.
-    `damping` is added to the Hessian's diagonal, in units of its mean.
+    `BLOCK_SHARE` as often. `move_codes` moves codes as well. What is not a linear layer of a block
+    (embeddings, head) takes the lattice preset's `outer_bits`. `damping` is added to the Hessian's
+    diagonal, in units of its mean.
     """
 
     dim: int = 8

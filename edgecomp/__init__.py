@@ -9,7 +9,9 @@
 a function needs it. The road a model takes is in edgecomp/pipeline.py.
 """
 
-from edgecomp.encode import LatticeSettings, PaperSettings
-from edgecomp.pipeline import compress, evaluate, inspect
+from edgecomp.compression import Calibration
+from edgecomp.encode import CrvqSettings, LatticeSettings, PaperSettings
+from edgecomp.pipeline import calibrate, compress, evaluate, inspect
 
-__all__ = ["LatticeSettings", "PaperSettings", "compress", "evaluate", "inspect"]
+__all__ = ["Calibration", "CrvqSettings", "LatticeSettings", "PaperSettings", "calibrate",
+           "compress", "evaluate", "inspect"]  # fmt: skip

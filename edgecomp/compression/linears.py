@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,7 +199,8 @@ def crvq_job(job: LinearsJob) -> CrvqJob:
         settings=job.settings,
         linears=job.names,
         tokens=torch.from_numpy(job.tokens),
-        networks=lambda: networks(job),
+        original=lambda: original_network(job),
+        student=lambda: student_network(job),
         device=torch.device(choose_device(job.calibration.device)),
         folder=job.folder.path,
         progress=job.progress,
@@ -243,14 +244,18 @@ def tuning_windows(
     return cut_windows(tokens, max(1, tokens.size // context), context, most)
 
 
-def networks(job: LinearsJob) -> tuple[nn.Module, nn.Module]:
-    """The original, and the network with the tensors outside of the linears as they are stored."""
-    device = choose_device(job.calibration.device)
-    original: Any = load_original(job.checkpoint).network
-    student: Any = build_model(
+def original_network(job: LinearsJob) -> nn.Module:
+    """The network of the checkpoint, float32, on the device that the job works on."""
+    network: nn.Module = load_original(job.checkpoint).network
+    return network.to(choose_device(job.calibration.device))
+
+
+def student_network(job: LinearsJob) -> nn.Module:
+    """The network with the tensors outside of the linears as they are stored."""
+    network: nn.Module = build_model(
         job.checkpoint.name, job.checkpoint.config, list_weights(job)
     ).network
-    return original.to(device), student.to(device)
+    return network.to(choose_device(job.calibration.device))
 
 
 def list_weights(job: LinearsJob) -> Iterator[tuple[str, NDArray[np.float32]]]:

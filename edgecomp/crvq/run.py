@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -36,9 +37,9 @@ class CrvqJob:
     """What a run works on and whom it tells.
 
     `linears` are the tensors to code, `tokens` int64 (windows, length) the calibration text that
-    tuning reads. `networks` makes the original and the network with the weights outside of the
-    linears as they are stored; only end-to-end tuning calls it, and needs both in memory. Files go
-    to `folder`.
+    tuning reads. `original` makes the network as it came, `student` the one with the weights
+    outside of the linears as they are stored; only end-to-end tuning calls them, and needs both in
+    memory. Files go to `folder`.
     """
 
     checkpoint: Checkpoint
@@ -46,7 +47,8 @@ class CrvqJob:
     settings: CrvqSettings
     linears: tuple[str, ...]
     tokens: Tensor
-    networks: Callable[[], tuple[nn.Module, nn.Module]]
+    original: Callable[[], nn.Module]
+    student: Callable[[], nn.Module]
     device: torch.device
     folder: Path
     progress: ProgressCallback
@@ -82,7 +84,7 @@ def row_weights(job: CrvqJob) -> dict[str, Tensor]:
     path = job.file("fisher")
     if not path.is_file():
         job.show("output sensitivity", 0, 1)
-        original, _ = job.networks()
+        original = job.original()
         generator = seeded(job.settings.seed, "fisher")
         names = parameter_names(original, job.linears)
         found = output_fisher(original, names, job.tokens, generator)
@@ -107,8 +109,6 @@ def planned(job: CrvqJob, linears: Linears) -> tuple[dict[str, ColumnPlan], str]
         numbers = {name: plan.critical for name, plan in plans.items()}
         orders = {name: plan.order for name, plan in plans.items()}
         write_stage(orders, {"share": share, "critical": json.dumps(numbers)}, path)
-    from safetensors import safe_open
-
     with safe_open(path, "pt") as file:
         meta = file.metadata()
         critical = json.loads(meta["critical"])
@@ -189,7 +189,7 @@ def tuned_model(job: CrvqJob, coded: CodedModel) -> CodedModel:
     """The model after end-to-end tuning; one file."""
     path = job.file("model")
     if not path.is_file():
-        original, student = job.networks()
+        original, student = job.original(), job.student()
         names = parameter_names(student, [entry.name for entry in job.checkpoint.tensors])
         with torch.no_grad():
             for name, parameter in student.named_parameters():

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from container_bytes import bytes_of
 from numpy.typing import NDArray
 from rows import Row, note, print_rows
 
@@ -36,7 +37,6 @@ from edgecomp.evaluation import LanguageModel, evaluate_models, load_compressed,
 from edgecomp.evaluation import read_tokens as read_text
 from edgecomp.inspection import inspect_container
 from edgecomp.progress import Step, show_progress
-from exporters.gguf import open_container, table_bytes
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 WINDOWS, QUICK_WINDOWS = 256, 64
@@ -139,15 +139,6 @@ def write_container(job: Job, linears: LinearsJob, coded: CodedModel) -> None:
     write(job, linears.folder, bundle)
 
 
-def body_bpw(path: Path, linears: frozenset[str]) -> float:
-    """Bits per weight of the linears: their parts and the tables that they use."""
-    with open_container(path) as container:
-        body = [entry for entry in container.tensors if entry.name in linears]
-    formats = list(dict.fromkeys(entry.format for entry in body))
-    n_bytes = sum(entry.n_bytes for entry in body) + table_bytes(formats)
-    return 8 * n_bytes / sum(entry.n_weights for entry in body)
-
-
 def judged(
     made: list[Made], original: LanguageModel, tokens: NDArray[np.int64], windows: int
 ) -> Iterator[Row]:
@@ -159,11 +150,12 @@ def judged(
         names = frozenset(
             row.name for row in inspect_container(m.path).tensors if "crvq" in row.codec
         )
+        n_bytes, n_weights = bytes_of(m.path, names.__contains__)
         yield {
             "settings": m.settings,
             "stage": m.stage,
             "file_bytes": m.path.stat().st_size,
-            "body_bpw": body_bpw(m.path, names),
+            "body_bpw": 8 * n_bytes / n_weights,
             **quality.as_fields(),
             "original_ppl": scores.original.ppl,
             "seconds": m.seconds,

@@ -2,8 +2,9 @@
 
 The same windows of text for every system; `bpw` counts the whole file, `body_bpw` the matrices
 without embedding and head. The baseline is round-to-nearest integers with group 128, in a file with
-the same metadata. Example: `python benchmarks/language_model.py --model edgecomp/data/bookworm
---text edgecomp/data/bookworm_valid.txt --json`.
+the same metadata. CRVQ needs a text to calibrate with, other than the one that is judged. Example:
+`python benchmarks/language_model.py --model edgecomp/data/bookworm --calibration
+edgecomp/data/bookworm_calib.txt --text edgecomp/data/bookworm_valid.txt --json`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from pathlib import Path
 
 import integer_file
 import numpy as np
+from container_bytes import bytes_of
 from numpy.typing import NDArray
 from rows import Row, note, print_rows
 
 import edgecomp
 from edgecomp.checkpoint import Checkpoint, open_checkpoint
-from edgecomp.encode import LatticeSettings, PaperSettings, Settings
+from edgecomp.compression import Calibration
+from edgecomp.encode import CrvqSettings, LatticeSettings, PaperSettings, Settings
 from edgecomp.evaluation import (
     LanguageModel,
     Quality,
@@ -33,7 +36,9 @@ from edgecomp.evaluation import (
 from edgecomp.progress import show_progress
 from exporters.gguf import open_container
 
-BITS = (3, 4, 5, 6)
+BITS = (2, 3, 4, 5, 6)
+CRVQ = {"1+3, critical 2 %": CrvqSettings(), "1+3, critical 5 %": CrvqSettings(critical=0.05)}
+CALIBRATION_WINDOWS = 1024
 QUICK_WINDOWS = 64
 
 
@@ -49,24 +54,29 @@ class System:
     model: LanguageModel
 
 
-def edgecomp_systems(model: str, folder: Path) -> list[System]:
-    """The paper preset at its published settings and the lattice preset at 3 to 6 bits."""
-    cases: list[tuple[str, Settings]] = [("paper, U 1600, box 0.1", PaperSettings())]
-    cases += [(f"lattice, {bits} bits", LatticeSettings(bits=bits)) for bits in BITS]
+def edgecomp_systems(model: str, calibration: Path | None, folder: Path) -> list[System]:
+    """The paper preset as published, the lattice preset at 2 to 6 bits, CRVQ at about 1 bit."""
+    cases: dict[str, Settings] = {"paper, U 1600, box 0.1": PaperSettings()}
+    cases |= {f"lattice, {bits} bits": LatticeSettings(bits=bits) for bits in BITS}
+    text = None
+    if calibration is not None:
+        cases |= CRVQ
+        text = Calibration(calibration, windows=CALIBRATION_WINDOWS)
     systems = []
-    for name, settings in cases:
+    for name, settings in cases.items():
         note(f"compress: {name}")
         path = folder / f"{name}.gguf"
-        report = edgecomp.compress(model, path, settings)
-        with open_container(path) as container:
-            body = sum(entry.n_bytes for entry in container.tensors if in_body(entry.name))
+        report = edgecomp.compress(model, path, settings, calibration=text)
+        body, _ = bytes_of(path, in_body)
         compressed = load_compressed(path)
-        systems.append(System("edgecomp", "winding", name, report.file_bytes, body, compressed))
+        systems.append(
+            System("edgecomp", settings.codec, name, report.file_bytes, body, compressed)
+        )
     return systems
 
 
 def integer_systems(checkpoint: Checkpoint, like: Path, folder: Path) -> list[System]:
-    """The baseline at 3 to 6 bits, for the tensors that the container `like` encodes."""
+    """The baseline at 2 to 6 bits, for the tensors that the container `like` encodes."""
     weights = {entry.name: read_all(checkpoint, entry.name) for entry in checkpoint.tensors}
     shapes = {name: array.shape for name, array in weights.items()}
     systems = []
@@ -112,6 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="Hugging Face folder or hub id")
     parser.add_argument("--text", required=True, type=Path, help="UTF-8 text to predict")
+    parser.add_argument("--calibration", type=Path, help="UTF-8 text, for rows of CRVQ")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--quick", action="store_true", help=f"the first {QUICK_WINDOWS} windows")
     parser.add_argument("--windows", type=int, help="that many windows; the whole text by default")
@@ -125,7 +136,7 @@ def main() -> None:
     original = load_original(checkpoint)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        systems = edgecomp_systems(arguments.model, folder)
+        systems = edgecomp_systems(arguments.model, arguments.calibration, folder)
         systems += integer_systems(checkpoint, folder / "lattice, 4 bits.gguf", folder)
     candidates = {system.settings: system.model for system in systems}
     with show_progress() as progress:

@@ -63,6 +63,19 @@ def test_crvq_decode_prints_its_rows() -> None:
 
 
 @pytest.mark.slow
+def test_crvq_layer_prints_its_rows() -> None:
+    """Every stage of a layer, whose loss falls; no time is asserted."""
+    rows = rows_of("crvq_layer.py", "--quick")
+    assert rows[0]["stage"] == "importance"
+    losses = [row["loss"] for row in rows if row["loss"] is not None]
+    assert len(losses) >= 4
+    assert losses[-1] < 0.95 * losses[0]
+    for row in rows:
+        assert row["shape"] == "1024 x 1024"
+        assert row["hours_7b"] == pytest.approx(row["total_seconds"] * 6_476_005_376 / 2**20 / 3600)
+
+
+@pytest.mark.slow
 def test_language_model_beats_integers() -> None:
     """Lattice KL at or below the integers' in no more bytes; the paper preset within 1 %."""
     data = ROOT / "edgecomp" / "data"

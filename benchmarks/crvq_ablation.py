@@ -1,10 +1,11 @@
 """What each part of CRVQ is worth: perplexity and KL divergence of a model at counted bytes.
 
 Every row is a real container, decoded by the C runtime. `stage` is "init" (before fine-tuning),
-"block" or "end-to-end", with codes that moved or stayed; `body_bpw` counts codes, scales, codebooks
-and permutations of the linears, `file_bytes` the whole file. The text for calibration and tuning
-is --calibration, the one that is judged --text. Example: `python benchmarks/crvq_ablation.py
---model edgecomp/data/bookworm --calibration calib.txt --text valid.txt --json`.
+"block" or "end-to-end"; `codes` says whether tuning "moved" them or they "stayed", null for init.
+`body_bpw` counts codes, scales, codebooks and permutations of the linears, `file_bytes` the whole
+file. The text for calibration and tuning is --calibration, the one that is judged --text. Example:
+`python benchmarks/crvq_ablation.py --model edgecomp/data/bookworm --calibration calib.txt
+--text valid.txt --json`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from container_bytes import bytes_of
@@ -58,8 +60,8 @@ ARMS: dict[str, CrvqSettings] = {
     "1+3, 2 %, the same share everywhere": replace(DEFAULT, allocation="even"),
     "1+3, 2 %, greedy start": replace(DEFAULT, initialisation="greedy"),
     "greedy pipeline: k-means, no sweeps, even": GREEDY,
+    "greedy pipeline with 3 sweeps": replace(GREEDY, sweeps=3),  # nearer to the released code
 }
-MOVES = ((True, "codes move"), (False, "codes stay"))
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,20 @@ class Setting:
 
     checkpoint: Checkpoint
     calibration: Calibration
-    epochs: float
     folder: Path
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the pipeline, and what tuning did with codes; None where nothing was tuned."""
+
+    name: Literal["init", "block", "end-to-end"]
+    codes: Literal["moved", "stayed"] | None = None
+
+    @property
+    def title(self) -> str:
+        """Both in words."""
+        return self.name if self.codes is None else f"{self.name}, codes {self.codes}"
 
 
 @dataclass(frozen=True)
@@ -77,9 +91,14 @@ class Made:
     """A container of an arm after a stage."""
 
     settings: str
-    stage: str
+    stage: Stage
     path: Path
     seconds: float
+
+    @property
+    def title(self) -> str:
+        """What no other container is called."""
+        return f"{self.settings}, {self.stage.title}"
 
 
 def arm_containers(name: str, settings: CrvqSettings, common: Setting) -> Iterator[Made]:
@@ -111,23 +130,24 @@ def arm_containers(name: str, settings: CrvqSettings, common: Setting) -> Iterat
         shutil.copy(work / fisher.name, fisher)
 
 
-def arm_stages(job: CrvqJob, settings: CrvqSettings) -> Iterator[tuple[str, CodedModel, float]]:
+def arm_stages(job: CrvqJob, settings: CrvqSettings) -> Iterator[tuple[Stage, CodedModel, float]]:
     """The coded model after every stage, and the seconds that the stage took."""
     started = time.perf_counter()
     start = first_codes(job)
-    yield "init", start, time.perf_counter() - started
+    yield Stage("init"), start, time.perf_counter() - started
     if settings.finetune == "none":
         return
-    for moves, text in MOVES:
-        part = replace(job, settings=replace(settings, move_codes=moves))
+    outcomes: tuple[Literal["moved", "stayed"], ...] = ("moved", "stayed")
+    for codes in outcomes:
+        part = replace(job, settings=replace(settings, move_codes=codes == "moved"))
         for file in [*job.folder.glob("crvq-block-*"), *job.folder.glob("crvq-model*")]:
             file.unlink()
         started = time.perf_counter()
         coded = tuned_blocks(part, copy.deepcopy(start))
-        yield f"block, {text}", coded, time.perf_counter() - started
+        yield Stage("block", codes), coded, time.perf_counter() - started
         started = time.perf_counter()
         tuned = tuned_model(part, copy.deepcopy(coded))
-        yield f"end-to-end, {text}", tuned, time.perf_counter() - started
+        yield Stage("end-to-end", codes), tuned, time.perf_counter() - started
 
 
 def write_container(job: Job, linears: LinearsJob, coded: CodedModel) -> None:
@@ -143,17 +163,18 @@ def judged(
     made: list[Made], original: LanguageModel, tokens: NDArray[np.int64], windows: int
 ) -> Iterator[Row]:
     """The rows of some containers."""
-    models = {f"{m.settings}|{m.stage}": load_compressed(m.path) for m in made}
+    models = {m.title: load_compressed(m.path) for m in made}
     scores = evaluate_models(models, original, tokens, windows)
     for m in made:
-        quality = scores.candidates[f"{m.settings}|{m.stage}"]
+        quality = scores.candidates[m.title]
         names = frozenset(
             row.name for row in inspect_container(m.path).tensors if "crvq" in row.codec
         )
         n_bytes, n_weights = bytes_of(m.path, names.__contains__)
         yield {
             "settings": m.settings,
-            "stage": m.stage,
+            "stage": m.stage.name,
+            "codes": m.stage.codes,
             "file_bytes": m.path.stat().st_size,
             "body_bpw": 8 * n_bytes / n_weights,
             **quality.as_fields(),
@@ -162,23 +183,35 @@ def judged(
         }
 
 
-def main() -> None:
-    """Prints the rows."""
+def parser_of_arguments() -> argparse.ArgumentParser:
+    """What the command line understands."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="Hugging Face folder or hub id")
-    parser.add_argument("--calibration", type=Path, default=SHARED / "data" / "books_calib.txt")
-    parser.add_argument("--text", type=Path, default=SHARED / "data" / "books_valid.txt")
+    parser.add_argument("--calibration", type=Path, default=SHARED / "data" / "books_calib.txt",
+                        help="UTF-8 text to calibrate and tune with")  # fmt: skip
+    parser.add_argument("--text", type=Path, default=SHARED / "data" / "books_valid.txt",
+                        help="UTF-8 text to predict")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--quick", action="store_true", help="less tuning, 64 windows of text")
     parser.add_argument("--windows", type=int, help=f"of text to judge; {WINDOWS} by default")
     parser.add_argument("--epochs", type=float, help=f"of tuning; {EPOCHS} by default")
     parser.add_argument("--arm", action="append", choices=ARMS, help="only this one; may repeat")
+    return parser
+
+
+def main() -> None:
+    """Prints the rows."""
+    parser = parser_of_arguments()
     arguments = parser.parse_args()
+    for option, path in (("--calibration", arguments.calibration), ("--text", arguments.text)):
+        if not path.is_file():
+            parser.error(f"no text at {path}: give one with {option}")
     windows = arguments.windows or (QUICK_WINDOWS if arguments.quick else WINDOWS)
     epochs = arguments.epochs or (QUICK_EPOCHS if arguments.quick else EPOCHS)
 
     checkpoint = open_checkpoint(arguments.model)
-    assert checkpoint.tokenizer is not None, "a model with a tokenizer"
+    if checkpoint.tokenizer is None:
+        parser.error(f"{arguments.model} has no tokenizer.json")
     tokens = read_text(checkpoint.tokenizer, arguments.text.read_text(encoding="utf-8"))
     original = load_original(checkpoint)
     rows: list[Row] = []
@@ -189,13 +222,14 @@ def main() -> None:
         how = CalibrateSettings(windows=1024, context=256)
         calibrate_checkpoint(checkpoint, arguments.calibration, statistics, how)
         calibration = Calibration(arguments.calibration, statistics)
-        common = Setting(checkpoint, calibration, epochs, folder)
+        common = Setting(checkpoint, calibration, folder)
         for arm in arguments.arm or ARMS:
             made = list(arm_containers(arm, replace(ARMS[arm], epochs=epochs), common))
-            rows += judged(made, original, tokens, windows)
-            for row in rows[-len(made) :]:
-                note(f"{row['settings']}, {row['stage']}: ppl {row['ppl']:.2f}, KL {row['kl']:.4f}")
-    print_rows([{**row, "epochs": epochs} for row in rows], arguments.json)
+            found = list(judged(made, original, tokens, windows))
+            rows += [{**row, "epochs": epochs} for row in found]
+            for m, row in zip(made, found, strict=True):
+                note(f"{m.title}: ppl {row['ppl']:.2f}, KL {row['kl']:.4f}")
+    print_rows(rows, arguments.json)
 
 
 if __name__ == "__main__":

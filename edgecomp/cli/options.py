@@ -133,7 +133,8 @@ def settings_from(
             raise UsageError("both --bits and --points are given", "give one of them")
         return PRESETS[preset or Preset.LATTICE](options, crvq)
     except SettingsError as error:
-        raise UsageError(str(error), "edgecomp compress --help shows the options") from error
+        message = str(error).replace("outer_bits", "--embedding-bits")
+        raise UsageError(message, "edgecomp compress --help shows the options") from error
 
 
 def crvq_only(preset: Preset | None, options: SettingsOptions, crvq: CrvqOptions) -> CrvqSettings:

@@ -16,6 +16,28 @@ MOST_CRITICAL = 0.5  # share of the columns
 # before it take half its time again and lower the KL divergence from 0.2876 to 0.2854 only.
 BLOCK_SHARE = 0.25
 ColumnImportance = Literal["activation", "weight", "random"]
+LatticeGenerator = Literal["korobov", "golden"]
+CrvqImportance = Literal["obs", "activation", "weight", "random"]
+CriticalCodes = Literal["codebooks", "scalar"]
+Allocation = Literal["even", "measured"]
+Initialisation = Literal["hessian", "greedy"]
+Share = Literal["auto", "tensor", "kind", "model"]
+CodebookDtype = Literal["auto", "int8", "int16"]
+Finetune = Literal["none", "block", "end-to-end"]
+LATTICE_CHOICES: dict[str, tuple[str, ...]] = {
+    "generator": get_args(LatticeGenerator),
+    "importance": get_args(ColumnImportance),
+}
+CRVQ_CHOICES: dict[str, tuple[str, ...]] = {
+    "critical_codes": get_args(CriticalCodes),
+    "allocation": get_args(Allocation),
+    "importance": get_args(CrvqImportance),
+    "initialisation": get_args(Initialisation),
+    "share": get_args(Share),
+    "codebook_dtype": get_args(CodebookDtype),
+    "finetune": get_args(Finetune),
+}
+MIN_BITS, MAX_BITS = 0.25, math.log2(MAX_POINTS)  # per weight, of the lattice preset
 
 
 class SettingsError(ValueError):
@@ -88,7 +110,7 @@ class LatticeSettings:
     points: int | None = None
     group: int = 0
     companded: bool = True
-    generator: Literal["korobov", "golden"] = "korobov"
+    generator: LatticeGenerator = "korobov"
     reach: int = 4
     critical: float = 0.0
     critical_bits: float = 8.0
@@ -98,14 +120,13 @@ class LatticeSettings:
     preset: ClassVar[str] = "lattice"
 
     def __post_init__(self) -> None:
-        largest = math.log2(MAX_POINTS)
         if not 0 <= self.dim <= 4:
             raise SettingsError(f"dim is {self.dim}, expected 1..4, or 0 to choose")
-        if self.points is None and not 0.25 <= self.bits <= largest:
-            raise SettingsError(f"bits is {self.bits}, expected 0.25..{largest:g}")
-        if self.points is None and self.dim and not 1 <= self.bits * self.dim <= largest:
+        if self.points is None and not MIN_BITS <= self.bits <= MAX_BITS:
+            raise SettingsError(f"bits is {self.bits}, expected {MIN_BITS}..{MAX_BITS:g}")
+        if self.points is None and self.dim and not 1 <= self.bits * self.dim <= MAX_BITS:
             raise SettingsError(
-                f"bits * dim is {self.bits * self.dim:g}, expected 1..{largest:g} per index"
+                f"bits * dim is {self.bits * self.dim:g}, expected 1..{MAX_BITS:g} per index"
             )
         if self.points is not None and not 2 <= self.points <= MAX_POINTS:
             raise SettingsError(f"points is {self.points}, expected 2..{MAX_POINTS}")
@@ -117,13 +138,14 @@ class LatticeSettings:
             raise SettingsError(f"reach is {self.reach}, expected 0..64")
         if not 0 <= self.critical <= MOST_CRITICAL:
             raise SettingsError(f"critical is {self.critical}, expected 0..{MOST_CRITICAL}")
-        if not 0.25 <= self.critical_bits <= largest:
+        if not MIN_BITS <= self.critical_bits <= MAX_BITS:
             raise SettingsError(
-                f"critical_bits is {self.critical_bits}, expected 0.25..{largest:g}"
+                f"critical_bits is {self.critical_bits}, expected {MIN_BITS}..{MAX_BITS:g}"
             )
-        if self.importance not in get_args(ColumnImportance):
-            expected = " or ".join(get_args(ColumnImportance))
-            raise SettingsError(f"importance is {self.importance}, expected {expected}")
+        for name, choices in LATTICE_CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise SettingsError(f"{name} is {value}, expected {' or '.join(choices)}")
         if not 0 <= self.seed < 1 << 63:
             raise SettingsError(f"seed is {self.seed}, expected 0 or more")
 
@@ -134,7 +156,7 @@ class LatticeSettings:
             return self.dim
         if self.points is not None:
             return 2 if self.points <= 1 << 12 else 4
-        return max(d for d in (1, 2, 3, 4) if d == 1 or self.bits * d <= math.log2(MAX_POINTS))
+        return max(d for d in (1, 2, 3, 4) if d == 1 or self.bits * d <= MAX_BITS)
 
     @property
     def chosen_points(self) -> int:
@@ -193,14 +215,14 @@ class CrvqSettings:
     codebook_bits: int = 8
     extended: int = 3
     critical: float = 0.02
-    critical_codes: Literal["codebooks", "scalar"] = "codebooks"
-    allocation: Literal["even", "measured"] = "measured"
-    importance: Literal["obs", "activation", "weight", "random"] = "obs"
-    initialisation: Literal["hessian", "greedy"] = "hessian"
+    critical_codes: CriticalCodes = "codebooks"
+    allocation: Allocation = "measured"
+    importance: CrvqImportance = "obs"
+    initialisation: Initialisation = "hessian"
     sweeps: int = 3
-    share: Literal["auto", "tensor", "kind", "model"] = "auto"
-    codebook_dtype: Literal["auto", "int8", "int16"] = "auto"
-    finetune: Literal["none", "block", "end-to-end"] = "end-to-end"
+    share: Share = "auto"
+    codebook_dtype: CodebookDtype = "auto"
+    finetune: Finetune = "end-to-end"
     move_codes: bool = True
     epochs: float = 1.0
     outer_bits: float = 4.0
@@ -222,7 +244,9 @@ class CrvqSettings:
         need(0 < self.epochs <= 1000, "epochs", "more than 0, at most 1000")
         need(0 < self.damping <= 1, "damping", "more than 0, at most 1")
         need(0 <= self.seed < 1 << 63, "seed", "0 or more")
-        LatticeSettings(bits=self.outer_bits)  # refuses what that preset does not know
+        need(MIN_BITS <= self.outer_bits <= MAX_BITS, "outer_bits", f"{MIN_BITS}..{MAX_BITS:g}")
+        for name, choices in CRVQ_CHOICES.items():
+            need(getattr(self, name) in choices, name, " or ".join(choices))
 
     @property
     def block_epochs(self) -> float:

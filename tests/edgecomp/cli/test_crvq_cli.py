@@ -157,7 +157,7 @@ CRVQ = ["--codec", "crvq", "--calibration", "t"]
         ([*CRVQ, "--critical", "1.5"], "critical is 1.5, expected"),
         ([*CRVQ, "--epochs", "0"], "epochs is 0.0, expected more than 0"),
         ([*CRVQ, "--sweeps", "-1"], "sweeps is -1, expected 0..100"),
-        ([*CRVQ, "--embedding-bits", "99"], "bits is 99.0, expected"),
+        ([*CRVQ, "--embedding-bits", "99"], "--embedding-bits is 99.0, expected 0.25..24"),
         ([*CRVQ, "--importance", "loud"], "--importance"),
         ([*CRVQ, "--context", "4"], "--context"),
     ],

@@ -1,8 +1,9 @@
 """Which columns of which matrix are critical: the order by importance, and how many.
 
 Of the columns in order, L_jj^2 of the Cholesky factor of H is what is left of column j's input when
-all columns before it are known. Error feedback that leaves the critical columns to the end makes
-about that the cost of an error in column j, for every number of critical columns at once.
+all columns before it are known. That stands for the cost of an error in column j, for every number
+of critical columns at once: a heuristic. Error feedback leaves critical columns to the end, where
+it is near the truth; of others it is an upper bound, as less important ones make up for them too.
 `measured` spends the extended codes of the whole model where they lower the loss most per bit; so a
 second code may go to a costly group before the first goes to a cheap one, and stages cover fewer
 and fewer groups. `even` gives every matrix the same share of columns, in all stages.
@@ -27,7 +28,6 @@ __all__ = ["ColumnPlan", "allocate", "even_groups", "plan_columns"]
 STAGE_ERRORS = (0.3245, 0.107, 0.0367, 0.0132)
 SCALAR_ERROR = 0.0115
 SCALAR_CODES = 3  # what 4-bit scalars cost in place of basic codes, in codes of 8 bits
-MOST_CRITICAL = 0.5  # share of a matrix's groups
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Costs:
 
     groups: tuple[float, ...]
     rows: int
+    most: int  # groups that may be critical
 
 
 def plan_columns(
@@ -58,6 +59,7 @@ def plan_columns(
             for site in linears.sites
             for name in site.tensors
         }
+    scalar = settings.critical_codes == "scalar"
     orders: dict[str, Tensor] = {}
     costs: dict[str, Costs] = {}
     for site, hessian in linears.each_site(show):
@@ -73,8 +75,7 @@ def plan_columns(
         for name, weight in weights.items():
             orders[name] = order.cpu()
             energy = float(weight.square().sum()) / site.columns
-            costs[name] = group_costs(left * energy, dim, len(weight))
-    scalar = settings.critical_codes == "scalar"
+            costs[name] = group_costs(left * energy, dim, len(weight), scalar)
     steps = code_steps(settings.extended, scalar)
     if settings.allocation == "measured":
         groups = allocate(costs, settings.critical * settings.extended, steps)
@@ -108,20 +109,27 @@ def left_over(hessian: Tensor) -> Tensor:
     return factor.diagonal().square().cpu()
 
 
-def group_costs(costs: Tensor, dim: int, rows: int) -> Costs:
+def group_costs(costs: Tensor, dim: int, rows: int, scalar: bool) -> Costs:
     """The costs of a matrix by group, from those of its columns, float64 (columns,)."""
     padded = torch.nn.functional.pad(costs, (0, -len(costs) % dim))
-    return Costs(tuple(padded.reshape(-1, dim).sum(1).tolist()), rows)
+    groups = tuple(padded.reshape(-1, dim).sum(1).tolist())
+    return Costs(groups, rows, most_groups(len(costs), dim, scalar))
+
+
+def most_groups(columns: int, dim: int, scalar: bool) -> int:
+    """Groups of a matrix that may be critical: whole ones, or the only one.
+
+    Scalars leave a column to the basic codes, so a matrix of one group has none.
+    """
+    return (columns - 1) // dim if scalar else max(1, columns // dim)
 
 
 def even_groups(columns: int, share: float, dim: int, scalar: bool) -> int:
     """Critical groups of a matrix for a share of its columns: rounded, one at least.
 
-    The released code rounds down, which leaves narrow matrices without any. Scalars leave a column
-    to the basic codes, so a matrix of one group has none.
+    The released code rounds down, which leaves narrow matrices without any.
     """
-    most = (columns - 1) // dim if scalar else max(1, columns // dim)
-    return min(max(1, round(columns * share / dim)), most)
+    return min(max(1, round(columns * share / dim)), most_groups(columns, dim, scalar))
 
 
 def allocate(
@@ -131,15 +139,14 @@ def allocate(
 
     There are `share` codes for every group of every row; each step of `steps` says what a further
     code takes off a group's error, and its price. Greedy: the next code goes where it lowers the
-    loss most per price, all rows of a matrix at once; at most MOST_CRITICAL of the groups are
-    critical.
+    loss most per price, all rows of a matrix at once.
     """
     budget = share * sum(cost.rows * len(cost.groups) for cost in costs.values())
     covered = {name: [0] * len(steps) for name in costs}
 
     def offer(name: str, stage: int) -> tuple[float, str, int] | None:
         n, cost = covered[name][stage], costs[name]
-        most = covered[name][stage - 1] if stage else int(len(cost.groups) * MOST_CRITICAL)
+        most = covered[name][stage - 1] if stage else cost.most
         if n >= most:
             return None
         gain, price = steps[stage]

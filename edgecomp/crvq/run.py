@@ -104,8 +104,7 @@ def planned(job: CrvqJob, linears: Linears) -> tuple[dict[str, ColumnPlan], str]
         plans = plan_columns(linears, generator, show("columns"))
         share: str = job.settings.share
         if share == "auto":
-            found = choose_sharing(linears, plans, generator, show("codebooks"))
-            share = found[0].share
+            share = choose_sharing(linears, plans, generator, show("codebooks"))
         numbers = {name: plan.critical for name, plan in plans.items()}
         orders = {name: plan.order for name, plan in plans.items()}
         write_stage(orders, {"share": share, "critical": json.dumps(numbers)}, path)

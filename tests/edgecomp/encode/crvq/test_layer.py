@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgecomp.encode.crvq.export import encode_crvq, padded_problem
+from edgecomp.encode.crvq.export import padded_problem
 from edgecomp.encode.crvq.importance import damped
 from edgecomp.encode.crvq.layer import Problem, encode_matrices
 from edgecomp.encode.crvq.matrix import CodedMatrix, reconstruct, weighted_loss
@@ -17,6 +17,7 @@ from edgecomp.encode.settings import CrvqSettings
 from runtime_ops import EncodedTensor, reference
 from runtime_ops.formats import ColumnsFormat, CrvqFormat
 from tests.edgecomp.encode.crvq.layers import random_hessian, seeded
+from tests.edgecomp.encode.crvq.one_matrix import encode_matrix
 
 SMALL = CrvqSettings(codebook_bits=5, dim=8, sweeps=3)
 
@@ -137,17 +138,21 @@ def decoded(tensor: EncodedTensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("critical_codes", ["codebooks", "scalar"])
-@pytest.mark.parametrize("critical", [0.02, 0.5])
+@pytest.mark.parametrize(
+    ("critical", "allocation"), [(0.02, "even"), (0.02, "measured"), (0.5, "even")]
+)
 @pytest.mark.parametrize("shape", DEGENERATE.values(), ids=DEGENERATE)
 def test_shapes_that_break_others(
-    shape: tuple[int, int], critical: float, critical_codes: str
+    shape: tuple[int, int], critical: float, allocation: str, critical_codes: str
 ) -> None:
     """Finite weights that explain most of the matrix."""
     rng = np.random.default_rng(1)
     weights = rng.normal(0, 0.02, shape).astype(np.float32)
-    settings = CrvqSettings(critical=critical, critical_codes=critical_codes, sweeps=1)
+    settings = CrvqSettings(
+        critical=critical, critical_codes=critical_codes, allocation=allocation, sweeps=1
+    )
     hessian = random_hessian(shape[1], seeded(1)).numpy()
-    error = decoded(encode_crvq(weights, settings, hessian)) - weights
+    error = decoded(encode_matrix(weights, settings, hessian)) - weights
     loss = np.einsum("oi,ij,oj->", error, hessian, error)
     assert loss < 0.5 * np.einsum("oi,ij,oj->", weights, hessian, weights)
 
@@ -160,14 +165,14 @@ def test_zero_stays_zero_and_constant_stays(critical_codes: str, initialisation:
         critical=0.1, critical_codes=critical_codes, initialisation=initialisation
     )
     shape = (24, 96)
-    assert not decoded(encode_crvq(np.zeros(shape, np.float32), settings)).any()
+    assert not decoded(encode_matrix(np.zeros(shape, np.float32), settings)).any()
     for value in (-0.03, 1.0, 7e4):
         constant = np.full(shape, value, np.float32)
-        found = decoded(encode_crvq(constant, settings))
+        found = decoded(encode_matrix(constant, settings))
         assert np.abs(found / value - 1).max() < 1e-3
     some = np.random.default_rng(2).normal(0, 1, shape).astype(np.float32)
     some[::3] = 0
-    found = decoded(encode_crvq(some, settings))
+    found = decoded(encode_matrix(some, settings))
     assert not found[::3].any()
     assert np.square(found - some).mean() < 0.4 * np.square(some).mean()
 
@@ -194,7 +199,7 @@ def test_singular_hessians(name: str, kind: str) -> None:
     weights = np.random.default_rng(4).normal(0, 0.02, (48, 96)).astype(np.float32)
     hessian = singular_hessians(96)[name]
     settings = CrvqSettings(critical=0.1, importance=kind, sweeps=2)
-    error = decoded(encode_crvq(weights, settings, hessian)) - weights
+    error = decoded(encode_matrix(weights, settings, hessian)) - weights
     loss = np.einsum("oi,ij,oj->", error, hessian, error)
     assert loss <= 0.3 * np.einsum("oi,ij,oj->", weights, hessian, weights)
     assert np.abs(error).max() < 0.2
@@ -233,7 +238,7 @@ def test_stored_order_is_a_permutation() -> None:
     weights = np.random.default_rng(5).normal(0, 1, (32, 128)).astype(np.float32)
     hessian = random_hessian(128, seeded(5)).numpy()
     settings = CrvqSettings(codebook_bits=4, critical=0.1, sweeps=1)
-    tensor = encode_crvq(weights, settings, hessian)
+    tensor = encode_matrix(weights, settings, hessian)
     fmt = tensor.format
     assert isinstance(fmt, ColumnsFormat)
     assert fmt.permutation is not None
@@ -244,7 +249,7 @@ def test_stored_order_is_a_permutation() -> None:
     assert np.array_equal(inner, decoded(tensor)[:, order])
     x = np.random.default_rng(6).normal(0, 1, 128)
     assert np.allclose(inner @ x[order], decoded(tensor) @ x, rtol=1e-12)
-    plain = encode_crvq(weights, replace(settings, critical=0.0), hessian)
+    plain = encode_matrix(weights, replace(settings, critical=0.0), hessian)
     assert isinstance(plain.format, CrvqFormat)
 
 
@@ -253,7 +258,7 @@ def test_padding_does_not_count() -> None:
     generator = seeded(10)
     weight = torch.randn(64, 61, generator=generator)
     hessian = damped(random_hessian(61, generator).float(), 0.01)
-    problem = padded_problem("", weight, hessian, 0, 8)
+    problem = padded_problem("", weight, hessian, (), 8)
     matrix, books, losses = encoded(problem, SMALL)
     error = (reconstruct(matrix, books) - problem.weight)[:, :61]
     loss = float(((error @ hessian) * error).sum())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgecomp.encode.crvq.export import encode_crvq
 from edgecomp.encode.crvq.size import critical_groups, paper_bits
 from edgecomp.encode.settings import CrvqSettings
 from exporters.gguf.sizes import table_bytes, tensor_bytes
 from runtime_ops.formats import ColumnsFormat, CrvqFormat
+from tests.edgecomp.encode.crvq.one_matrix import encode_matrix
 
 Shapes = list[tuple[int, int]]
 ALIGNMENT = 32  # bytes that parts and tables of a file are padded to
@@ -66,7 +66,7 @@ def padding(n_bytes: int) -> int:
         ((48, 96), 8, 8, 3, 0.1),
         ((48, 96), 8, 8, 1, 1.0),
         ((33, 100), 8, 8, 2, 0.0),  # the last group is not full
-        ((33, 96), 8, 8, 3, 0.02),  # too narrow for a critical group
+        ((33, 100), 8, 8, 3, 0.5),
         ((16, 64), 4, 4, 2, 0.25),
     ],
 )
@@ -75,8 +75,10 @@ def test_a_tensor_is_counted_to_the_byte(
 ) -> None:
     """What the paper counts, and by itself what it does not: order, factor, padding."""
     weights = np.random.default_rng(1).normal(0, 0.02, shape).astype(np.float32)
-    settings = CrvqSettings(dim, bits, extended, critical, codebook_dtype="int16", sweeps=0)
-    tensor = encode_crvq(weights, settings)
+    settings = CrvqSettings(
+        dim, bits, extended, critical, allocation="even", codebook_dtype="int16", sweeps=0
+    )
+    tensor = encode_matrix(weights, settings)
     counted, rest = divmod(paper_bits(*shape, dim, bits, extended, critical), 8)
     assert rest == 0
     fmt = tensor.format.rest if isinstance(tensor.format, ColumnsFormat) else tensor.format

@@ -18,7 +18,12 @@ from edgecomp.calibration.fingerprint import model_fingerprint
 from edgecomp.calibration.folder import open_folder
 from edgecomp.calibration.gather import GatherJob, gather
 from edgecomp.calibration.imatrix import check_output, ggml_names, write_imatrix
-from edgecomp.calibration.settings import CalibrateSettings, choose_context, choose_device
+from edgecomp.calibration.settings import (
+    CalibrateSettings,
+    check_windows,
+    choose_context,
+    choose_device,
+)
 from edgecomp.calibration.statistics import index_text, open_statistics
 from edgecomp.calibration.streaming import StreamedNetwork, open_streamed
 from edgecomp.calibration.windows import cut_windows
@@ -146,7 +151,8 @@ def windows_of(
 ) -> NDArray[np.int64]:
     """The windows that are read, int64 (windows, context)."""
     checkpoint = network.checkpoint
-    context = choose_context(settings, network.context)
+    check_windows(settings.windows)
+    context = choose_context(settings.context, network.context)
     if checkpoint.tokenizer is None:
         raise CalibrationError(
             f"{checkpoint.folder} has no tokenizer.json", "put the model's tokenizer there"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgecomp.calibration.errors import CalibrationError
 
-__all__ = ["CalibrateSettings", "choose_context", "choose_device"]
+__all__ = ["CalibrateSettings", "check_windows", "choose_context", "choose_device"]
 
 DEFAULT_CONTEXT = 512  # tokens in a window, where the model can read as many
 
@@ -22,19 +22,27 @@ class CalibrateSettings:
     imatrix: Path | None = None
 
 
-def choose_context(settings: CalibrateSettings, longest: int | None) -> int:
-    """Tokens in a window, for a model that reads at most `longest` (None: not known)."""
-    if settings.windows < 1:
-        raise CalibrationError(f"{settings.windows} windows, expected at least 1", "try 256")
-    if settings.context is None:
-        return DEFAULT_CONTEXT if longest is None else min(longest, DEFAULT_CONTEXT)
-    if settings.context < 1 or (longest is not None and settings.context > longest):
+def check_windows(windows: int) -> None:
+    """CalibrationError unless there is a window at least."""
+    if windows < 1:
+        raise CalibrationError(f"{windows} windows, expected at least 1", "try 256")
+
+
+def choose_context(asked: int | None, longest: int | None, default: int = DEFAULT_CONTEXT) -> int:
+    """Tokens in a window, for a model that reads at most `longest` (None: not known).
+
+    `asked` None stands for `default`, or what the model reads if that is less. CalibrationError for
+    more tokens than the model reads.
+    """
+    if asked is None:
+        return default if longest is None else min(longest, default)
+    if asked < 1 or (longest is not None and asked > longest):
         at_most = "" if longest is None else f" and at most {longest}, the model's context"
         raise CalibrationError(
-            f"a context of {settings.context} tokens, expected at least 1{at_most}",
-            "leave --context out to take what the model can read, up to 512 tokens",
+            f"a context of {asked} tokens, expected at least 1{at_most}",
+            f"leave --context out to take what the model can read, up to {default} tokens",
         )
-    return settings.context
+    return asked
 
 
 def choose_device(name: str) -> str:

@@ -134,7 +134,9 @@ StatisticsPath = Annotated[
 ]
 Context = Annotated[
     int | None,
-    typer.Option(min=8, help="Tokens in a window of the calibration text (default 256)."),
+    typer.Option(
+        min=8, help="Tokens in a window of the text (default 256, or the model's context)."
+    ),
 ]
 Device = Annotated[
     str | None, typer.Option(help="Where torch works: auto (default), cpu, cuda ...")
@@ -182,4 +184,4 @@ def calibration_from(
             if value is not None:
                 raise typer.BadParameter(f"{option} goes with --calibration or --statistics")
         return None
-    return Calibration(text, statistics, context=context or 256, device=device or "auto")
+    return Calibration(text, statistics, context=context, device=device or "auto")

@@ -18,7 +18,7 @@ from edgecomp.calibration import (
     open_streamed,
 )
 from edgecomp.calibration.folder import INDEX
-from edgecomp.calibration.settings import choose_device
+from edgecomp.calibration.settings import choose_context, choose_device
 from edgecomp.calibration.windows import cut_windows
 from edgecomp.checkpoint import Checkpoint, TensorEntry, context_length
 from edgecomp.compression.checks import CompressError
@@ -47,20 +47,23 @@ __all__ = [
     "usable_statistics",
 ]
 
+DEFAULT_CONTEXT = 256  # tokens in a window, where the model can read as many
+
 
 @dataclass(frozen=True)
 class Calibration:
     """The text that a codec learns from; `statistics` of an earlier calibration, if there are any.
 
     `windows` are those of `edgecomp calibrate`, `context` are the tokens in one, there and in
-    tuning, where the model can read as many; `device` is where torch works. `statistics` may be an
-    imatrix of llama.cpp; who only looks at statistics needs no text beside them.
+    tuning (None: 256, or the model's context if shorter); `device` is where torch works.
+    `statistics` may be an imatrix of llama.cpp; who only looks at statistics needs no text beside
+    them.
     """
 
     text: Path | None
     statistics: Path | None = None
     windows: int = 512
-    context: int = 256
+    context: int | None = None
     device: str = "auto"
 
     @property
@@ -225,8 +228,9 @@ def save_linears(job: LinearsJob, coded: CodedModel) -> int:
 
 
 def window_context(checkpoint: Checkpoint, calibration: Calibration) -> int:
-    """Tokens in a window."""
-    return min(calibration.context, context_length(checkpoint.config) or calibration.context)
+    """Tokens in a window; CalibrationError for more than the model reads."""
+    longest = context_length(checkpoint.config)
+    return choose_context(calibration.context, longest, DEFAULT_CONTEXT)
 
 
 def tuning_windows(

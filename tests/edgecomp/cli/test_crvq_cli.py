@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgecomp import pipeline
+from edgecomp.checkpoint import open_checkpoint
 from edgecomp.compression import Calibration
+from edgecomp.compression.linears import window_context
 from edgecomp.crvq import tuning
 from edgecomp.encode import CrvqSettings
 from tests.edgecomp.command_line import assert_error
@@ -186,6 +189,29 @@ def test_wrong_texts_and_statistics(run: Any, llama: Path, text: Path, tmp_path:
     assert "not a folder of statistics" in fails(text, "--statistics", tmp_path / "empty")
     assert "is not an imatrix" in fails(text, "--statistics", text)
     assert "no device gpu" in fails(text, "--device", "gpu")
+
+
+def test_contexts_that_a_model_cannot_read(
+    run: Any, llama: Path, text: Path, tmp_path: Path
+) -> None:
+    """Refused with the same words as by `edgecomp calibrate`, and not by default."""
+
+    def lines(*words: object) -> list[str]:
+        result = run(*words, "-o", tmp_path / "out", "--device", "cpu", "--context", 257)
+        assert_error(result, 1, "a context of 257 tokens, expected at least 1 and at most 256")
+        assert list(tmp_path.iterdir()) == []
+        return str(result.err).splitlines()[-2:]
+
+    given = ["--calibration", text]
+    calibrate = lines("calibrate", llama, "--text", text)
+    crvq = lines("compress", llama, "--codec", "crvq", *given)
+    critical = lines("compress", llama, "--critical", "0.1", *given)
+    assert calibrate[0] == crvq[0] == critical[0]
+    assert crvq[1] == critical[1] == calibrate[1].replace("512", "256")
+    short = save_small(tmp_path / "short", max_position_embeddings=40)
+    job = Calibration(text, device="cpu")
+    assert window_context(open_checkpoint(str(short)), job) == 40
+    assert window_context(open_checkpoint(str(short)), replace(job, context=39)) == 39
 
 
 def test_tuning_that_diverges_is_one_line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,18 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+DATA = ROOT / "edgecomp" / "data"
+
+
+def started(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A benchmark's run."""
+    command = [sys.executable, str(ROOT / "benchmarks" / name), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def rows_of(name: str, *arguments: str) -> list[dict[str, Any]]:
     """The rows that a benchmark prints."""
-    command = [sys.executable, str(ROOT / "benchmarks" / name), "--json", *arguments]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = started(name, "--json", *arguments)
     assert run.returncode == 0, run.stderr[-2000:]
     found = json.loads(run.stdout)
     assert set(found) == {"machine", "commit", "rows"}
@@ -75,11 +82,77 @@ def test_crvq_layer_prints_its_rows() -> None:
         assert row["hours_7b"] == pytest.approx(row["total_seconds"] * 6_476_005_376 / 2**20 / 3600)
 
 
+GREEDY = ("greedy pipeline: k-means, no sweeps, even", "greedy pipeline with 3 sweeps")
+
+
+def ablation(model: Path, *arguments: str) -> list[str]:
+    """The arguments of the ablation with the texts of the package."""
+    texts = ["--calibration", str(DATA / "bookworm_calib.txt")]
+    texts += ["--text", str(DATA / "bookworm_valid.txt")]
+    return ["--model", str(model), *texts, *arguments]
+
+
+@pytest.mark.slow
+def test_crvq_ablation_counts_and_judges_its_arms() -> None:
+    """The greedy arms, which nothing is tuned for: as many bytes, and sweeps that are worth it."""
+    arms = [part for arm in GREEDY for part in ("--arm", arm)]
+    arguments = ablation(DATA / "bookworm", "--quick", "--windows", "8", *arms)
+    rows = rows_of("crvq_ablation.py", *arguments)
+    assert [(row["settings"], row["stage"], row["codes"]) for row in rows] == [
+        (arm, "init", None) for arm in GREEDY
+    ]
+    none, three = rows
+    for row in rows:
+        assert row["file_bytes"] == none["file_bytes"]
+        assert 1.0 < row["body_bpw"] < 1.3
+        assert math.isfinite(row["kl"])
+        assert row["ppl"] > row["original_ppl"] > 1
+        assert (row["windows"], row["epochs"]) == (8, 0.25)
+        assert row["seconds"] > 0
+    assert 0 < three["kl"] < none["kl"]
+    assert three["ppl"] < none["ppl"]
+    assert three["top1"] > none["top1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--calibration", "--text"])
+def test_crvq_ablation_asks_for_its_texts(tmp_path: Path, option: str) -> None:
+    """A text that is not there ends it before any work, with the option that gives one."""
+    missing = tmp_path / "missing.txt"
+    run = started("crvq_ablation.py", *ablation(DATA / "bookworm", option, str(missing)))
+    assert (run.returncode, run.stdout) == (2, "")
+    last = run.stderr.splitlines()[-1]
+    assert last == f"crvq_ablation.py: error: no text at {missing}: give one with {option}"
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.slow
+def test_crvq_ablation_needs_a_tokenizer(tmp_path: Path) -> None:
+    """A model without one ends it the same way."""
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(DATA / "bookworm" / name)
+    run = started("crvq_ablation.py", *ablation(tmp_path))
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.splitlines()[-1].endswith(f"{tmp_path} has no tokenizer.json")
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.slow
+def test_crvq_ablation_explains_itself() -> None:
+    """Its options and arms, whose names have per cent signs."""
+    run = started("crvq_ablation.py", "--help")
+    assert (run.returncode, run.stderr) == (0, "")
+    words = " ".join(run.stdout.split())
+    for option in ("--calibration CALIBRATION UTF-8 text", "--text TEXT UTF-8 text", "--quick"):
+        assert option in words
+    for arm in ("1+3, critical 2 %", *GREEDY):
+        assert arm in words
+
+
 @pytest.mark.slow
 def test_language_model_beats_integers() -> None:
     """Lattice KL at or below the integers' in no more bytes; the paper preset within 1 %."""
-    data = ROOT / "edgecomp" / "data"
-    arguments = ["--model", str(data / "bookworm"), "--text", str(data / "bookworm_valid.txt")]
+    arguments = ["--model", str(DATA / "bookworm"), "--text", str(DATA / "bookworm_valid.txt")]
     rows = rows_of("language_model.py", *arguments, "--windows", "24")
     by_settings = {row["settings"]: row for row in rows}
     original = by_settings["as published"]

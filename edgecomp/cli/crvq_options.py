@@ -120,7 +120,8 @@ EmbeddingBits = Annotated[
 Damping = Annotated[
     float | None,
     typer.Option(
-        help="crvq: added to the Hessian's diagonal, in units of its mean (default 0.05)."
+        help="crvq: added to the Hessian's diagonal, in units of its mean, from 0.0001 to 1 "
+        "(default 0.05)."
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Of everything drawn at random (default 0).")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from edgecomp.compression.workfolder import WorkFolder
 from edgecomp.encode import ArraySource, CrvqSettings
 from edgecomp.encode.raw import encode_raw
 from edgecomp.evaluation import build_model, load_original, read_tokens
-from edgecomp.progress import ProgressCallback
+from edgecomp.progress import ProgressCallback, Step
 from runtime_ops.formats import EncodedTensor
 from runtime_ops.native import decode
 
@@ -168,16 +168,23 @@ def usable_statistics(
 def encode_linears(job: LinearsJob) -> int:
     """Saves every linear and every tuned vector in the work folder; returns the linears' weights.
 
-    All other tensors are there already, as they are stored. CompressError when tuning diverges or
-    the device has not enough memory.
+    All other tensors are there already, as they are stored. CompressError when tuning diverges,
+    the device has not enough memory or a Hessian is not positive definite.
     """
     import torch
 
     from edgecomp.crvq.run import encode_model
     from edgecomp.crvq.tuning import TuningError
+    from edgecomp.encode.crvq.definite import IndefiniteError, LinAlgError
 
+    planned = PlannedTensor(job.progress)
     try:
-        return save_linears(job, encode_model(crvq_job(job)))
+        return save_linears(job, encode_model(crvq_job(replace(job, progress=planned))))
+    except IndefiniteError as error:
+        raise indefinite_error(str(error), job.settings) from error
+    except LinAlgError as error:
+        message = str(IndefiniteError(planned.tensor))
+        raise indefinite_error(message, job.settings) from error
     except TuningError as error:
         raise CompressError(
             f"tuning failed: {error}", "give a longer --calibration text, or --finetune none"
@@ -188,6 +195,29 @@ def encode_linears(job: LinearsJob) -> int:
             f"the device has not enough memory: {reason}",
             "give --finetune block, --device cpu or a smaller --context",
         ) from error
+
+
+@dataclass
+class PlannedTensor:
+    """Progress that is handed on; `tensor` is the one whose columns are planned, "" later on."""
+
+    progress: ProgressCallback
+    tensor: str = ""
+
+    def __call__(self, step: Step) -> None:
+        """Looks for the tensor behind "columns, " or "codebooks, "."""
+        what, _, name = step.item.partition(", ")
+        self.tensor = name if what in ("columns", "codebooks") else ""
+        self.progress(step)
+
+
+def indefinite_error(message: str, settings: CrvqSettings) -> CompressError:
+    """What the user is told of a Hessian that is not positive definite."""
+    usual = CrvqSettings().damping
+    hint = f"give --damping {usual}"
+    if settings.damping >= usual:
+        hint = "give a larger --damping, or statistics of a longer --calibration text"
+    return CompressError(f"{message} with a damping of {settings.damping:g}", hint)
 
 
 def crvq_job(job: LinearsJob) -> CrvqJob:

@@ -37,6 +37,7 @@ CRVQ_CHOICES: dict[str, tuple[str, ...]] = {
     "codebook_dtype": get_args(CodebookDtype),
     "finetune": get_args(Finetune),
 }
+MIN_DAMPING = 1e-4  # with less, a Hessian of few tokens is singular in the precision of its sums
 MIN_BITS, MAX_BITS = 0.25, math.log2(MAX_POINTS)  # per weight, of the lattice preset
 
 
@@ -242,7 +243,7 @@ class CrvqSettings:
         need(0 <= self.critical <= 1, "critical", "a share of the columns, 0..1")
         need(0 <= self.sweeps <= 100, "sweeps", "0..100")
         need(0 < self.epochs <= 1000, "epochs", "more than 0, at most 1000")
-        need(0 < self.damping <= 1, "damping", "more than 0, at most 1")
+        need(MIN_DAMPING <= self.damping <= 1, "damping", f"{MIN_DAMPING}..1")
         need(0 <= self.seed < 1 << 63, "seed", "0 or more")
         need(MIN_BITS <= self.outer_bits <= MAX_BITS, "outer_bits", f"{MIN_BITS}..{MAX_BITS:g}")
         for name, choices in CRVQ_CHOICES.items():

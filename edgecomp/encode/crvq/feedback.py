@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from edgecomp.encode.crvq.definite import tensor_named
 from edgecomp.encode.crvq.matrix import Codebooks, CodedMatrix, best_codes
 
 __all__ = ["encode_with_feedback", "upper_factor"]
@@ -32,11 +33,13 @@ def encode_with_feedback(matrix: CodedMatrix, codebooks: Codebooks, dim: int) ->
     """The loss (see weighted_loss) after all codes are set, in blocks of `dim` columns.
 
     Critical columns come last, so that they have the finest codes for what is left of all errors
-    before them. The others go by falling importance, like GPTQ's activation order.
+    before them. The others go by falling importance, like GPTQ's activation order. IndefiniteError
+    for a Hessian that is not positive definite.
     """
     columns, first_plain = matrix.columns, matrix.n_critical
     order = (torch.arange(columns, device=matrix.weight.device) + first_plain) % columns
-    factor = upper_factor(matrix.hessian[order][:, order])
+    with tensor_named(matrix.name):
+        factor = upper_factor(matrix.hessian[order][:, order])
     errors = torch.empty_like(matrix.weight)  # in the order of the pass
     loss = torch.zeros((), dtype=torch.float64, device=errors.device)
     for start in range(0, columns, WINDOW):

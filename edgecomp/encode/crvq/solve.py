@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from edgecomp.encode.crvq.definite import tensor_named
 from edgecomp.encode.crvq.expectation import codeword_weights
 from edgecomp.encode.crvq.matrix import Codebooks, CodedMatrix, reconstruct
 
@@ -39,8 +40,12 @@ def solve_scales(matrix: CodedMatrix, decoded: Tensor, product: Tensor) -> Tenso
 def solve_codebooks(
     matrices: Sequence[CodedMatrix], codebooks: Codebooks, iterations: int = ITERATIONS
 ) -> list[Tensor]:
-    """The codebooks with the least loss for these codes and scales, by conjugate gradients."""
-    factors = [torch.linalg.cholesky(p) for p in preconditioners(matrices, codebooks)]
+    """The codebooks with the least loss for these codes and scales, by conjugate gradients.
+
+    IndefiniteError, with the first matrix's name, where the Hessians have no least loss.
+    """
+    with tensor_named(matrices[0].name):
+        factors = [torch.linalg.cholesky(p) for p in preconditioners(matrices, codebooks)]
     found = [book.clone() for book in codebooks]
     errors = [m.weight - reconstruct(m, found) for m in matrices]
     residual = gradients(matrices, errors, codebooks)

@@ -15,7 +15,7 @@ from edgecomp.checkpoint import open_checkpoint
 from edgecomp.compression import Calibration
 from edgecomp.compression.linears import window_context
 from edgecomp.crvq import tuning
-from edgecomp.encode import CrvqSettings
+from edgecomp.encode import CrvqSettings, settings
 from tests.edgecomp.command_line import assert_error
 from tests.edgecomp.crvq.small_models import save_small, write_text
 
@@ -159,6 +159,7 @@ CRVQ = ["--codec", "crvq", "--calibration", "t"]
         ([*CRVQ, "--extended", "8"], "extended is 8, expected 1..7"),
         ([*CRVQ, "--critical", "1.5"], "critical is 1.5, expected"),
         ([*CRVQ, "--epochs", "0"], "epochs is 0.0, expected more than 0"),
+        ([*CRVQ, "--damping", "1e-9"], "damping is 1e-09, expected 0.0001..1"),
         ([*CRVQ, "--sweeps", "-1"], "sweeps is -1, expected 0..100"),
         ([*CRVQ, "--embedding-bits", "99"], "--embedding-bits is 99.0, expected 0.25..24"),
         ([*CRVQ, "--importance", "loud"], "--importance"),
@@ -212,6 +213,32 @@ def test_contexts_that_a_model_cannot_read(
     job = Calibration(text, device="cpu")
     assert window_context(open_checkpoint(str(short)), job) == 40
     assert window_context(open_checkpoint(str(short)), replace(job, context=39)) == 39
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--share", "tensor"],  # importance
+        ["--share", "tensor", "--importance", "random"],  # allocation
+        ["--share", "tensor", "--critical", "0"],  # error feedback
+        ["--share", "tensor", "--critical", "0", "--initialisation", "greedy"],  # codebooks
+    ],
+)
+def test_a_hessian_that_is_not_positive_definite_is_one_line(
+    run: Any, llama: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+) -> None:  # fmt: skip
+    """As rounding may make it where damping is low; here damping takes something away."""
+    monkeypatch.setattr(settings, "MIN_DAMPING", -1.0)
+    words = ["--calibration", text, "-o", tmp_path / "m", "--damping", "-0.5", *options]
+    result = run("compress", llama, *SMALL, *words)
+    message = (
+        "error: tensor model.layers.0.self_attn.q_proj.weight: its Hessian is not positive definite"
+        " with a damping of -0.5"
+    )
+    assert_error(result, 1, message)
+    assert result.err.endswith("hint: give --damping 0.05\n")
+    assert not (tmp_path / "m").exists()
 
 
 def test_tuning_that_diverges_is_one_line(

@@ -51,3 +51,11 @@ def test_bits_of_embeddings(bits: float) -> None:
 @pytest.mark.parametrize("bits", [0.25, 24.0])
 def test_least_and_most_bits_of_embeddings(bits: float) -> None:
     assert CrvqSettings(outer_bits=bits).outer == LatticeSettings(bits=bits)
+
+
+@pytest.mark.parametrize("damping", [0.0, 1e-9, 0.99e-4, 1.01, float("nan")])
+def test_damping(damping: float) -> None:
+    with pytest.raises(SettingsError, match=f"^damping is {damping}, expected 0.0001..1$"):
+        CrvqSettings(damping=damping)
+    assert CrvqSettings(damping=1e-4).damping == 1e-4
+    assert CrvqSettings(damping=1.0).damping == 1.0

@@ -52,6 +52,7 @@ GREEDY = replace(
 ARMS: dict[str, CrvqSettings] = {
     "1x8, critical 0 (AQLM-style)": replace(DEFAULT, critical=0.0),
     "1+3, critical 2 %": DEFAULT,
+    "1+3, critical 3 %": replace(DEFAULT, critical=0.03),
     "1+3, critical 5 %": replace(DEFAULT, critical=0.05),
     "critical 2 % as 4-bit scalars": replace(DEFAULT, critical_codes="scalar"),
     "1+3, 2 %, importance activation": replace(DEFAULT, importance="activation"),

@@ -112,6 +112,11 @@ class StatisticsFolder:
         """Makes a complete folder, of which a file is damaged, an unfinished one again."""
         (self.path / INDEX).unlink(missing_ok=True)
 
+    def clear(self) -> None:
+        """Removes the matrices: those of blocks to come must not count as finished."""
+        for file in self.path.glob("*.safetensors"):
+            file.unlink()
+
     def n_bytes(self) -> int:
         """Bytes of everything in the folder."""
         return sum(file.stat().st_size for file in self.path.iterdir())

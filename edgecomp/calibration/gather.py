@@ -78,6 +78,7 @@ def gather(job: GatherJob) -> tuple[dict[str, tuple[Site, ...]], int]:
         job.folder.reopen()
         check_space(job, sites)
     if done == 0:
+        job.folder.clear()
         embed(job)
     for i in range(done, network.n_blocks):
         gather_block(job, i, sites[names[i]])

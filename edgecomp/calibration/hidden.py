@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["HiddenStates", "HiddenWriter"]
+
+END = b"complete"  # behind the last window: room is taken at once, so the size alone tells nothing
 
 
 @dataclass(frozen=True)
@@ -34,28 +36,42 @@ class HiddenStates:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of the file."""
+        """Bytes of all windows."""
         return 4 * self.windows * self.context * self.columns
 
     def batches(self, n: int) -> Iterator[torch.Tensor]:
         """The windows in order, `n` at a time: float32 (n, context, columns)."""
-        import torch
-
         with self.path.open("rb") as file:
             for first in range(0, self.windows, n):
-                shape = (min(n, self.windows - first), self.context, self.columns)
-                count = int(np.prod(shape))
-                read = np.fromfile(file, "<f4", count)
-                if read.size != count:
-                    raise CalibrationError(
-                        f"{self.path}: ended early, expected {self.n_bytes} bytes",
-                        "remove the folder and start again",
-                    )
-                yield torch.from_numpy(read.reshape(shape))
+                yield self.read(file, min(n, self.windows - first))
+
+    def pick(self, windows: Sequence[int]) -> torch.Tensor:
+        """Some windows, float32 (n, context, columns)."""
+        import torch
+
+        size = self.n_bytes // self.windows
+        picked = []
+        with self.path.open("rb") as file:
+            for window in windows:
+                file.seek(window * size)
+                picked.append(self.read(file, 1))
+        return torch.cat(picked)
+
+    def read(self, file: BinaryIO, n: int) -> torch.Tensor:
+        """The next `n` windows; CalibrationError where the file ends early."""
+        import torch
+
+        found = np.fromfile(file, "<f4", n * self.context * self.columns)
+        if found.size != n * self.context * self.columns:
+            raise CalibrationError(
+                f"{self.path}: ended early, expected {self.n_bytes} bytes",
+                "remove the folder and start again",
+            )
+        return torch.from_numpy(found.reshape(n, self.context, self.columns))
 
     def is_complete(self) -> bool:
-        """Whether the file is there with all its bytes."""
-        return self.path.is_file() and self.path.stat().st_size == self.n_bytes
+        """Whether the file is there and was written to its end."""
+        return self.path.is_file() and self.path.stat().st_size == self.n_bytes + len(END)
 
 
 class HiddenWriter:
@@ -90,3 +106,4 @@ class HiddenWriter:
             if error is None:
                 self.file.flush()
                 os.fsync(self.file.fileno())
+                self.file.write(END)

@@ -69,7 +69,12 @@ class Statistics:
             raise damaged(self.path, str(error)) from error
         if not np.isfinite(flat).all():
             raise damaged(self.path, f"the matrix of tensor {tensor} is not finite")
-        return flat.reshape(site.columns, site.columns)
+        matrix = flat.reshape(site.columns, site.columns)
+        if matrix.diagonal().min() < 0:
+            raise damaged(self.path, f"the matrix of tensor {tensor} has no valid diagonal")
+        if not is_covariance(matrix):
+            raise damaged(self.path, f"the matrix of tensor {tensor} is not a mean of x x^T")
+        return matrix
 
     def diagonal(self, tensor: str) -> NDArray[np.float32]:
         """The mean of x^2 over tokens, float32 (d_in,)."""
@@ -88,6 +93,19 @@ class Statistics:
         if not np.isfinite(found).all() or found.min() < 0:
             raise damaged(self.path, f"the matrix of tensor {tensor} has no valid diagonal")
         return found
+
+
+def is_covariance(matrix: NDArray[np.float32]) -> bool:
+    """Whether a matrix is symmetric, and no entry is above the root of its diagonal's product."""
+    root = np.sqrt(matrix.diagonal().astype(np.float64)).astype(np.float32)
+    slack = np.float32(1e-3) * root.max() ** 2
+    for first in range(0, len(matrix), 256):  # not the whole matrix again
+        part = matrix[first : first + 256]
+        if (np.abs(part - matrix[:, first : first + 256].T) > slack).any():
+            return False
+        if (np.abs(part) > root[first : first + 256, None] * root * 1.01 + slack).any():
+            return False
+    return True
 
 
 def open_statistics(path: Path, checkpoint: Checkpoint | None = None) -> Statistics:

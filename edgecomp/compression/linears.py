@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from edgecomp.compression.workfolder import WorkFolder
 from edgecomp.encode import ArraySource, CrvqSettings
 from edgecomp.encode.raw import encode_raw
 from edgecomp.evaluation import build_model, load_original, read_tokens
-from edgecomp.progress import ProgressCallback, Step
+from edgecomp.progress import ProgressCallback
 from runtime_ops.formats import EncodedTensor
 from runtime_ops.native import decode
 
@@ -175,16 +175,12 @@ def encode_linears(job: LinearsJob) -> int:
 
     from edgecomp.crvq.run import encode_model
     from edgecomp.crvq.tuning import TuningError
-    from edgecomp.encode.crvq.definite import IndefiniteError, LinAlgError
+    from edgecomp.encode.crvq.definite import IndefiniteError
 
-    planned = PlannedTensor(job.progress)
     try:
-        return save_linears(job, encode_model(crvq_job(replace(job, progress=planned))))
+        return save_linears(job, encode_model(crvq_job(job)))
     except IndefiniteError as error:
         raise indefinite_error(str(error), job.settings) from error
-    except LinAlgError as error:
-        message = str(IndefiniteError(planned.tensor))
-        raise indefinite_error(message, job.settings) from error
     except TuningError as error:
         raise CompressError(
             f"tuning failed: {error}", "give a longer --calibration text, or --finetune none"
@@ -195,20 +191,6 @@ def encode_linears(job: LinearsJob) -> int:
             f"the device has not enough memory: {reason}",
             "give --finetune block, --device cpu or a smaller --context",
         ) from error
-
-
-@dataclass
-class PlannedTensor:
-    """Progress that is handed on; `tensor` is the one whose columns are planned, "" later on."""
-
-    progress: ProgressCallback
-    tensor: str = ""
-
-    def __call__(self, step: Step) -> None:
-        """Looks for the tensor behind "columns, " or "codebooks, "."""
-        what, _, name = step.item.partition(", ")
-        self.tensor = name if what in ("columns", "codebooks") else ""
-        self.progress(step)
 
 
 def indefinite_error(message: str, settings: CrvqSettings) -> CompressError:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from edgecomp.crvq.linears import Linears
+from edgecomp.encode.crvq.definite import tensor_named
 from edgecomp.encode.crvq.importance import importance, order_columns
 
 __all__ = ["ColumnPlan", "allocate", "even_groups", "plan_columns"]
@@ -66,12 +67,13 @@ def plan_columns(
         weights = {name: linears.weighted(name) for name in site.tensors}
         codewords = 1 << settings.codebook_bits
         kind, dim = settings.importance, settings.dim
-        scores = [
-            importance(kind, weight, hessian, dim, codewords, generator)
-            for weight in weights.values()
-        ]
-        order = order_columns(scores)
-        left = left_over(hessian[order][:, order])
+        with tensor_named(site.tensors[0]):
+            scores = [
+                importance(kind, weight, hessian, dim, codewords, generator)
+                for weight in weights.values()
+            ]
+            order = order_columns(scores)
+            left = left_over(hessian[order][:, order])
         for name, weight in weights.items():
             orders[name] = order.cpu()
             energy = float(weight.square().sum()) / site.columns

@@ -58,6 +58,7 @@ class CodeMover:
                 size = (wish.squares / correction).sqrt_().clamp_(min=1e-20)
                 wish.shift.addcdiv_(pull, size, value=-self.rate * fade)
                 self.moved += move_codes(linear, wish.shift)
+                linear.pull = None  # as large as the weights
 
     def pulls(self) -> Iterable[Tensor]:
         """The gradients that the last backward pass left."""

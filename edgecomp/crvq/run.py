@@ -167,6 +167,8 @@ def tuned_blocks(job: CrvqJob, coded: CodedModel) -> CodedModel:
     for i in range(done):
         coded.update(load_coded(job.file(f"block-{i:04}"), job.device))
     if done == 0:
+        for number in range(n):  # none of those to come must count as finished
+            job.file(f"block-{number:04}").unlink(missing_ok=True)
         tuner.start()
     for i in range(done, n):
         generator = seeded(job.settings.seed, f"block {i}")

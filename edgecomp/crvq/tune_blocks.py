@@ -75,7 +75,7 @@ class BlockTuner:
         names = self.network.block_tensors(i)
         self.advance("original", i, block)
         own = coded.part(name for name in names.values() if name in coded.tensors)
-        inputs, targets = self.read("coded", i), self.read("original", i + 1)
+        inputs, targets = self.hidden("coded", i), self.hidden("original", i + 1)
         vectors = vector_parameters(block, names)
         n_steps = steps_of(self.tokens, self.settings.block_epochs)
         with coded_linears(block, own, names) as linears:
@@ -84,11 +84,12 @@ class BlockTuner:
                 books=not shared, move_rate=MOVE_RATE if self.settings.move_codes else 0.0,
             )  # fmt: skip
             running = 0.0
-            size = float((targets - self.read("original", i)).square().mean()) or 1.0
+            size = self.added_square(i) or 1.0
             for done, picks in enumerate(batches(len(self.tokens), self.batch, n_steps, generator)):
                 device = self.network.device
-                found = self.network.run_block(i, block, inputs[picks].to(device))
-                loss = (found - targets[picks].to(device)).square().mean() / size
+                windows = picks.tolist()
+                found = self.network.run_block(i, block, inputs.pick(windows).to(device))
+                loss = (found - targets.pick(windows).to(device)).square().mean() / size
                 value = tuner.step(loss)
                 running = value if done == 0 else 0.9 * running + 0.1 * value
                 show(done + 1, n_steps, running)
@@ -98,9 +99,11 @@ class BlockTuner:
         coded.update(own)
         coded.vectors |= {name: p.detach().clone() for name, p in vectors.items()}
 
-    def read(self, stream: str, i: int) -> Tensor:
-        """A stream's hidden states of all windows, mapped from their file."""
-        states = self.hidden(stream, i)
-        n = states.n_bytes // 4
-        mapped = torch.from_file(str(states.path), shared=False, size=n, dtype=torch.float32)
-        return mapped.reshape(states.windows, states.context, states.columns)
+    def added_square(self, i: int) -> float:
+        """The mean square of what the original's block i adds to its inputs."""
+        streams = [self.hidden("original", number).batches(self.batch) for number in (i, i + 1)]
+        total = count = 0.0
+        for before, after in zip(*streams, strict=True):
+            total += float((after - before).square().sum(dtype=torch.float64))
+            count += before.numel()
+        return total / count

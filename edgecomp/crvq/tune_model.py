@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from edgecomp.crvq.coded_linear import coded_linears
 from edgecomp.crvq.coded_model import CodedModel
-from edgecomp.crvq.tuning import Tuner, batches
+from edgecomp.crvq.tuning import Tuner, TuningError, batches
 from edgecomp.encode.settings import CrvqSettings
 
 __all__ = ["BATCH_TOKENS", "Teaching", "output_fisher", "steps_of", "tune_model"]
@@ -102,9 +102,10 @@ def output_fisher(
 ) -> dict[str, Tensor]:
     """The mean squared gradient of every linear's outputs, float32 (rows,), by tensor name.
 
-    The gradient is that of the log-likelihood of a window of tokens that are drawn from the model
-    itself, so the mean is the diagonal of the Fisher information: half its product with the squared
-    error of an output is, to second order, what the error adds to the KL divergence.
+    The gradient is that of the log-likelihood of tokens that are drawn from the model itself, one
+    at every position of the text, so the mean is the diagonal of the Fisher information: half its
+    product with the squared error of an output is, to second order, what the error adds to the KL
+    divergence. TuningError for logits or gradients that are not finite.
     """
     sums: dict[str, Tensor] = {}
     hooks = []
@@ -119,19 +120,26 @@ def output_fisher(
     for path, module in network.named_modules():
         if isinstance(module, nn.Linear) and f"{path}.weight" in names:
             hooks.append(module.register_forward_hook(watch(names[f"{path}.weight"])))
-    for parameter in network.parameters():
-        parameter.requires_grad_(True)
+    network.requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, nn.Embedding):  # so that all outputs get gradients, and no weights
+            module.requires_grad_(True)
     device = next(network.parameters()).device
     batch = max(1, BATCH_TOKENS // tokens.shape[1])
     used = tokens[: max(1, FISHER_TOKENS // tokens.shape[1])]
     for first in range(0, len(used), batch):
         found = log_probabilities(network, used[first : first + batch].to(device))
+        if not found.isfinite().all():
+            raise TuningError("the original's own logits are not finite on the calibration text")
         chances = found.detach().exp().flatten(0, -2).cpu()
         drawn = torch.multinomial(chances, 1, generator=generator).to(device)
         torch.autograd.backward(-found.flatten(0, -2).gather(1, drawn).sum())
         network.zero_grad(set_to_none=True)
     for hook in hooks:
         hook.remove()
+    for name, total in sums.items():
+        if not total.isfinite().all():
+            raise TuningError(f"the gradients of the outputs of tensor {name} are not finite")
     return {name: total / used.numel() for name, total in sums.items()}
 
 

@@ -255,6 +255,27 @@ def test_damaged_hidden_states_are_made_again(llama: Path, text: Path, tmp_path:
     assert contents(out) == contents(tmp_path / "whole")
 
 
+def test_files_of_before_do_not_count_after_starting_over(
+    llama: Path, text: Path, tmp_path: Path
+) -> None:
+    """A damaged first block, a second run that is ended in the middle of it, and a third one."""
+    out = tmp_path / "stats"
+    calibrate(llama, text, out)
+    before = contents(out)
+    first = out / "block-00000.safetensors"
+    first.write_bytes(first.read_bytes()[:-1])
+
+    def stop(step: Step) -> None:
+        if step.item == "block 1":
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        calibrate(llama, text, out, progress=stop)
+    assert [file.name for file in sorted(out.glob("*.safetensors"))] == ["block-00000.safetensors"]
+    calibrate(llama, text, out)
+    assert contents(out) == before
+
+
 def test_statistics_belong_to_a_model_wherever_it_lies(
     llama: Path, text: Path, tmp_path: Path
 ) -> None:

@@ -113,6 +113,28 @@ def test_matrices_that_are_not_finite(stats: Path) -> None:
     assert "no valid diagonal" in message(stats, lambda found: found.diagonal(Q))
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "reason"),
+    [((0, 0), -1.0, "no valid diagonal"), ((0, 1), 1000.0, "not a mean of x x^T"),
+     ((5, 2), 0.3, "not a mean of x x^T"), ((slice(None), slice(None)), 1e20, None)],
+)  # fmt: skip
+def test_matrices_that_are_no_covariance(
+    stats: Path, place: tuple[Any, Any], value: float, reason: str | None
+) -> None:
+    """Not symmetric, negative, or larger than the diagonal allows; a constant one is possible."""
+    file = stats / "block-00000.safetensors"
+    matrix = open_statistics(stats).hessian(Q)
+    data = file.read_bytes()
+    changed = matrix.copy()
+    changed[place] = value
+    assert data.count(matrix.tobytes()) == 1
+    file.write_bytes(data.replace(matrix.tobytes(), changed.tobytes()))
+    if reason is None:
+        assert np.array_equal(open_statistics(stats).hessian(Q), changed)
+    else:
+        assert reason in message(stats, lambda found: found.hessian(Q))
+
+
 def test_files_that_shrink_after_opening(stats: Path) -> None:
     statistics = open_statistics(stats)
     (stats / "block-00000.safetensors").write_bytes(b"short")

@@ -150,14 +150,16 @@ def test_steps_add_up_until_codes_move() -> None:
     for step in range(40):
         codes = all_codes(linear)
         backward(linear, 1.0)
+        pull = linear.pull
         mover.step(1.0)
+        assert linear.pull is None
         counted += mover.moved
         changes += n_changed(codes, linear)
         if step == 0:  # the first step is the sign of the gradient
-            assert linear.pull is not None
+            assert pull is not None
             shift = mover.wishes[0].shift
             moved = (shift != 0) & (shift.abs() < 1)
-            assert torch.equal(shift[moved].sign(), -linear.pull[moved].sign())
+            assert torch.equal(shift[moved].sign(), -pull[moved].sign())
             torch.testing.assert_close(shift[moved].abs(), torch.full_like(shift[moved], 0.05))
     assert counted == changes > 0
     assert unit_of(linear).norm() < before.norm()  # the loss is least at 0

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from edgecomp.crvq.linears import ROW_WEIGHT_RANGE
 from edgecomp.crvq.tune_model import output_fisher, steps_of, vector_parameters
+from edgecomp.crvq.tuning import TuningError
 from edgecomp.encode import CrvqSettings
 
 
@@ -33,6 +34,15 @@ class Network(nn.Module):
         else:
             hidden = hidden + 0.5
         return SimpleNamespace(logits=self.second(self.norm(hidden)))
+
+
+class Steep(Network):
+    """The same with finite logits, whose gradient by the first linear's outputs is 0 * inf."""
+
+    def forward(self, input_ids: Tensor, use_cache: bool) -> SimpleNamespace:
+        """The logits of every token."""
+        hidden = self.first(self.embeddings(input_ids))
+        return SimpleNamespace(logits=self.second((0 * hidden).sqrt()))
 
 
 NAMES = {"first.weight": "A", "second.weight": "B", "norm.weight": "n", "first.bias": "a"}
@@ -105,3 +115,14 @@ def test_steps(windows: int, length: int, epochs: float, steps: int) -> None:
 def test_block_tuning_is_shorter_when_more_follows() -> None:
     assert CrvqSettings(epochs=2.0).block_epochs == 0.5
     assert CrvqSettings(epochs=2.0, finetune="block").block_epochs == 2.0
+
+
+def test_what_is_not_finite_is_an_error() -> None:
+    tokens = torch.randint(0, 7, (2, 16), generator=torch.Generator().manual_seed(1))
+    overflows = Network(False)
+    with torch.no_grad():
+        overflows.second.weight.fill_(3e38)
+    with pytest.raises(TuningError, match="logits are not finite"):
+        fisher(overflows, tokens)
+    with pytest.raises(TuningError, match="gradients of the outputs of tensor A are not finite"):
+        fisher(Steep(False), tokens)

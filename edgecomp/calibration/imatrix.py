@@ -13,6 +13,7 @@ import numpy as np
 from edgecomp.calibration.errors import CalibrationError
 from edgecomp.calibration.imatrix_file import SUMS, TOKENS
 from edgecomp.checkpoint import Checkpoint, hyperparameters
+from edgecomp.inputs import Inputs, lies_in
 
 if TYPE_CHECKING:
     from edgecomp.calibration.statistics import Statistics
@@ -64,9 +65,12 @@ def plain(name: str) -> str:
     return name.replace("-", "").replace("_", "")
 
 
-def check_output(path: Path, folder: Path) -> None:
-    """CalibrationError unless a file can be written there, outside of the statistics' folder."""
-    if path.resolve().parent == folder.resolve():
+def check_output(path: Path, folder: Path, inputs: Inputs) -> None:
+    """CalibrationError unless a file can be written there, outside of the statistics' folder.
+
+    It must not be a file of the inputs either.
+    """
+    if lies_in(path, folder):
         raise CalibrationError(f"{path} lies in the folder of the statistics", f"try {folder}.gguf")
     if path.exists() and not path.is_file():
         raise CalibrationError(f"{path} is not a regular file", "give a name such as imatrix.gguf")
@@ -74,6 +78,9 @@ def check_output(path: Path, folder: Path) -> None:
         raise CalibrationError(f"no folder {path.parent}", f"mkdir -p {path.parent}")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise CalibrationError(f"{path.parent} is not writable", "choose another folder")
+    damage = inputs.damage(path)
+    if damage is not None:
+        raise CalibrationError(f"{path} {damage}", "give another name, such as imatrix.gguf")
 
 
 def write_imatrix(

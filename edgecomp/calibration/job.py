@@ -29,6 +29,7 @@ from edgecomp.calibration.streaming import StreamedNetwork, open_streamed
 from edgecomp.calibration.windows import cut_windows
 from edgecomp.checkpoint import Checkpoint, CheckpointError
 from edgecomp.evaluation import read_tokens
+from edgecomp.inputs import Inputs
 from edgecomp.progress import ProgressCallback
 
 __all__ = ["CalibrateReport", "calibrate_checkpoint"]
@@ -76,8 +77,11 @@ def calibrate_checkpoint(
         notes.append(line)
         note(line)
 
+    inputs = Inputs(checkpoint, text)
+    if inputs.inside(out) is not None:
+        raise CalibrationError(f"{text} lies in {out}, which is written", "give a new folder")
     if settings.imatrix is not None:
-        check_output(settings.imatrix, out)
+        check_output(settings.imatrix, out, inputs)
         ggml_names(checkpoint)
     device = choose_device(settings.device)
     raw = text.read_bytes()

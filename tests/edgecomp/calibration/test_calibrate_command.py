@@ -115,6 +115,35 @@ def test_wrong_outputs(run: Any, llama: Path, text: Path, tmp_path: Path) -> Non
     assert text.is_file()
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file below a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_read_is_never_replaced(run: Any, llama: Path, text: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(llama / "tokenizer.json")
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    before = contents(tmp_path)
+    for imatrix, reason in (
+        (llama / "model.safetensors", "model.safetensors is a file of the model"),
+        (llama / "config.json", "config.json is a file of the model"),
+        (tmp_path / "link", "link is a file of the model"),
+        (text, "text.txt is the text"),
+        (llama / ".." / text.name, "text.txt is the text"),
+    ):
+        out = tmp_path / "stats"
+        result = run(llama, "--text", text, "-o", out, *SMALL, "--imatrix", imatrix)
+        assert_error(result, reason, "hint: give another name, such as imatrix.gguf")
+    assert contents(tmp_path) == before
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "job.json").write_bytes(text.read_bytes())  # a name that a run gives its files
+    result = run(llama, "--text", folder / "job.json", "-o", folder, *SMALL)
+    assert_error(result, f"{folder / 'job.json'} lies in {folder}, which is written")
+    assert (folder / "job.json").read_bytes() == text.read_bytes()
+
+
 def test_folder_that_is_not_writable(
     run: Any, llama: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 from edgecomp.checkpoint import Checkpoint
-from edgecomp.compression.workfolder import WorkFolder
+from edgecomp.compression.workfolder import WorkFolder, work_folder_path
 from edgecomp.encode import Settings
+from edgecomp.inputs import Inputs
 
 __all__ = ["CompressError", "check_output", "check_space"]
 
@@ -21,10 +22,10 @@ class CompressError(ValueError):
         self.hint = hint
 
 
-def check_output(out: Path, checkpoint: Checkpoint) -> None:
-    """CompressError unless a new file may be put at `out`."""
+def check_output(out: Path, inputs: Inputs) -> None:
+    """CompressError unless a new file may be put at `out`, where it damages no input."""
     try:
-        out.resolve()
+        work = work_folder_path(out.resolve())
     except RuntimeError as error:  # links in a circle
         raise CompressError(f"{out} is a link that leads to itself", "give a file name") from error
     if out.is_dir():
@@ -35,9 +36,15 @@ def check_output(out: Path, checkpoint: Checkpoint) -> None:
         raise CompressError(f"no folder {out.parent}", f"mkdir -p {out.parent}")
     if not os.access(out.parent, os.W_OK | os.X_OK):
         raise CompressError(f"{out.parent} is not writable", "choose another folder")
-    model_files = [*checkpoint.shards, *checkpoint.folder.glob("*.json")]
-    if out.exists() and any(out.samefile(file) for file in model_files):
-        raise CompressError(f"{out} is a file of the model", "give another output name")
+    damage = inputs.damage(out)
+    if damage is not None:
+        raise CompressError(f"{out} {damage}", "give another output name")
+    inside = inputs.inside(work)
+    if inside is not None:
+        raise CompressError(
+            f"{inside} lies in {work}, which is removed when {out} is complete",
+            "copy it to another place, or give another output name",
+        )
 
 
 def check_space(checkpoint: Checkpoint, settings: Settings, folder: WorkFolder) -> None:

@@ -27,6 +27,7 @@ from edgecomp.compression.workfolder import (
 )
 from edgecomp.disk import sync_folder
 from edgecomp.encode import CrvqSettings, Settings, WeightError, encode
+from edgecomp.inputs import Inputs
 from edgecomp.progress import ProgressCallback, Step
 from exporters.bundle import ModelBundle, TensorSource
 from exporters.gguf import ContainerError, open_container, write_container
@@ -67,7 +68,10 @@ def compress_checkpoint(
     weight file, CalibrationError, OSError or UnicodeDecodeError for a calibration that cannot be
     used. Nothing is left at `out` then that was not there before.
     """
-    check_output(out, checkpoint)
+    text, statistics = (
+        (calibration.text, calibration.statistics) if calibration is not None else (None, None)
+    )
+    check_output(out, Inputs(checkpoint, text, statistics))
     out = out.resolve()  # a link stays, the file behind it is replaced
     notes: list[str] = []
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edgecomp.checkpoint import CheckpointError, open_checkpoint
 from edgecomp.compression import (
+    Calibration,
     CompressError,
     CompressReport,
     compress_checkpoint,
@@ -305,6 +306,51 @@ def test_outputs_that_are_refused(tmp_path: Path, tiny: Path, count) -> None:
             compress(tiny, out)
         assert caught.value.hint
     assert counted.calls == 0
+
+
+def test_outputs_that_would_replace_what_is_read(tmp_path: Path, tiny: Path, count) -> None:
+    counted = count()
+    (tiny / "tokenizer.model").write_bytes(b"pieces")
+    for name in ("text.txt", "imatrix.gguf"):
+        (tmp_path / name).write_text(name)
+    text, imatrix, stats = tmp_path / "text.txt", tmp_path / "imatrix.gguf", tmp_path / "stats"
+    (stats / "deeper").mkdir(parents=True)
+    (stats / "index.json").write_text("{}")
+    (tmp_path / "link").symlink_to(text)
+    (tmp_path / "linked").symlink_to(stats)
+    os.link(imatrix, tmp_path / "other.gguf")
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    work = work_folder_path(tmp_path / "m.gguf")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for out, read, statistics, reason in (
+        (text, text, None, "text.txt is the text"),
+        (tmp_path / "link", text, stats, "link is the text"),
+        (imatrix, text, imatrix, "imatrix.gguf is the file of the statistics"),
+        (tmp_path / "other.gguf", None, imatrix, "is the file of the statistics"),
+        (stats / "index.json", None, stats, "lies in the folder of the statistics"),
+        (stats / "new.gguf", text, stats, "lies in the folder of the statistics"),
+        (stats / "deeper" / "new.gguf", text, stats, "lies in the folder of the statistics"),
+        (stats / "new.gguf", text, tmp_path / "linked", "lies in the folder of the statistics"),
+        (tiny / "tokenizer.model", circle, circle, "a file of the model"),
+        (tmp_path / "m.gguf", work / "text.txt", None, "which is removed when .*m.gguf is"),
+        (tmp_path / "m.gguf", text, work / "statistics", "which is removed when .*m.gguf is"),
+    ):
+        work.mkdir(exist_ok=True)
+        with pytest.raises(CompressError, match=reason) as caught:
+            compress(tiny, out, calibration=Calibration(read, statistics))
+        assert "another output name" in caught.value.hint
+    assert counted.calls == 0
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_an_output_beside_what_is_read(tmp_path: Path, tiny: Path) -> None:
+    text = tiny / "text.txt"
+    text.write_text("words")
+    (tiny / "broken.json").symlink_to(tmp_path / "nothing")
+    first = compress(tiny, tiny / "m.gguf", calibration=Calibration(text)).sha256
+    assert compress(tiny, tiny / "m.gguf", calibration=Calibration(text)).sha256 == first
 
 
 UNWRITABLE = """

@@ -32,6 +32,8 @@ from edgecomp.progress import ProgressCallback
 
 __all__ = ["calibrate", "compress", "evaluate", "inspect"]
 
+SAME_MODEL = "compare a container with the model that it was made from"
+
 
 def calibrate(
     model: str | Path,
@@ -96,19 +98,38 @@ def evaluate(
     checkpoint = open_checkpoint(str(against))
     if checkpoint.tokenizer is None:
         raise EvaluationError(f"{against} has no tokenizer.json", "put the model's tokenizer there")
-    check_same_tokens(Path(path), checkpoint)
+    check_same_model(Path(path), checkpoint)
     tokens = read_tokens(checkpoint.tokenizer, Path(text).read_text(encoding="utf-8"))
     original = load_original(checkpoint)
     candidates = {Path(path).name: load_compressed(Path(path))}
     return evaluate_models(candidates, original, tokens, windows, progress)
 
 
-def check_same_tokens(path: Path, checkpoint: Checkpoint) -> None:
-    """EvaluationError when a container's vocabulary is not the checkpoint's."""
+def check_same_model(path: Path, checkpoint: Checkpoint) -> None:
+    """EvaluationError when a container's vocabulary or tensors are not the checkpoint's."""
     with read_container(path) as container:
         stored = container.metadata.get("tokenizer.ggml.tokens")
-    if stored is None:  # a tokenizer that the keys cannot express; compress said so
-        return
+        shapes = {entry.name: entry.shape for entry in container.tensors}
+    if stored is not None:  # else a tokenizer that the keys cannot express; compress said so
+        check_same_tokens(path, checkpoint, stored)
+    expected = {entry.name: entry.shape for entry in checkpoint.tensors}
+    for name in sorted(shapes.keys() | expected.keys()):
+        found, wanted = shapes.get(name), expected.get(name)
+        if found != wanted:
+            raise EvaluationError(
+                f"{path} and {checkpoint.folder} are different models: tensor {name} "
+                f"{there(found)} in the container, {there(wanted)} in the original",
+                SAME_MODEL,
+            )
+
+
+def there(shape: tuple[int, ...] | None) -> str:
+    """How an error says what a tensor's shape is, or that there is none."""
+    return "is missing" if shape is None else f"is {list(shape)}"
+
+
+def check_same_tokens(path: Path, checkpoint: Checkpoint, stored: object) -> None:
+    """EvaluationError when the tokens that a container stores are not the checkpoint's."""
     vocab_size = checkpoint.config.get("vocab_size")
     try:
         keys = tokenizer_keys(
@@ -117,10 +138,9 @@ def check_same_tokens(path: Path, checkpoint: Checkpoint) -> None:
     except TokenizerError as error:
         raise EvaluationError(
             f"{path} has a vocabulary, the one of {checkpoint.folder} cannot be read: {error}",
-            "compare a container with the model that it was made from",
+            SAME_MODEL,
         ) from error
     if keys.get("tokenizer.ggml.tokens") != stored:
         raise EvaluationError(
-            f"{path} and {checkpoint.folder} have different vocabularies",
-            "compare a container with the model that it was made from",
+            f"{path} and {checkpoint.folder} have different vocabularies", SAME_MODEL
         )

@@ -184,6 +184,35 @@ def test_container_against_its_model_and_another(
         edgecomp.evaluate(out, tiny, text)
 
 
+@pytest.mark.parametrize("tokenizer", [True, False])
+def test_container_against_another_model_of_the_same_vocabulary(
+    tmp_path: Path, bookworm: Path, tiny: Path, tensors, model_writer, tokenizer: bool
+) -> None:
+    """Other shapes, other names, a tensor too many, one too few; with tokens stored and without."""
+    tokens = json.loads((bookworm / "tokenizer.json").read_text())
+    if tokenizer:
+        (tiny / "tokenizer.json").write_text(json.dumps(tokens))
+    out, text = tmp_path / "tiny.gguf", tmp_path / "text.txt"
+    edgecomp.compress(tiny, out, LatticeSettings(bits=4.0, group=16))
+    text.write_text("words " * 100)
+    norm = tensors["model.norm.weight"]
+    few = {name: array for name, array in tensors.items() if name != "model.norm.weight"}
+    name = "model.layers.0.mlp.down_proj.weight"
+    for changed, reason in (
+        (tensors | {name: tensors[name].T.copy()}, r"down_proj.weight is \[16, 24\] in the contain"
+         r"er, is \[24, 16\] in the original"),
+        (few | {"model.last.weight": norm}, r"model.last.weight is missing in the container, "
+         r"is \[16\] in the original"),
+        (tensors | {"a.weight": norm}, "a.weight is missing in the container"),
+        (few, r"model.norm.weight is \[16\] in the container, is missing in the original"),
+    ):  # fmt: skip
+        folder = model_writer(tmp_path / "other", changed)
+        (folder / "tokenizer.json").write_text(json.dumps(tokens))
+        with pytest.raises(EvaluationError, match=reason) as caught:
+            edgecomp.evaluate(out, folder, text)
+        assert "made from" in caught.value.hint
+
+
 @pytest.mark.slow
 def test_shipped_model_has_its_published_perplexity(bookworm: Path, shipped_tokens) -> None:
     quality = evaluate_models(

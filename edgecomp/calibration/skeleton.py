@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecomp.checkpoint import Checkpoint, CheckpointError, hyperparameters
 from edgecomp.evaluation.language_model import is_computed, make_network
-from edgecomp.evaluation.tensor_names import network_names
+from edgecomp.evaluation.tensor_names import is_expert, network_names
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,8 +33,10 @@ class Skeleton:
 def make_skeleton(checkpoint: Checkpoint) -> Skeleton:
     """The skeleton of a checkpoint's network; its memory is that of the buffers.
 
-    Raises CheckpointError when the checkpoint's tensors are not those of its config's network.
+    Raises CheckpointError for a mixture of experts, and when the checkpoint's tensors are not those
+    of its config's network.
     """
+    check_experts(checkpoint)
     n_blocks = hyperparameters(checkpoint.config).get("block_count", 0)
     if not isinstance(n_blocks, int) or n_blocks > len(checkpoint.tensors):
         raise refused(
@@ -47,6 +49,17 @@ def make_skeleton(checkpoint: Checkpoint) -> Skeleton:
     network.requires_grad_(False)
     path, blocks = find_blocks(checkpoint.name, network)
     return Skeleton(network, blocks, path, match_tensors(checkpoint, network))
+
+
+def check_experts(checkpoint: Checkpoint) -> None:
+    """CheckpointError for a mixture of experts, whose inputs depend on a router."""
+    experts = [entry.name for entry in checkpoint.tensors if is_expert(entry.name)]
+    if experts:
+        raise CheckpointError(
+            f"{checkpoint.name}: calibration does not support mixtures of experts (tensor "
+            f"{experts[0]})",
+            "use --codec winding: without --critical it needs no calibration",
+        )
 
 
 @contextlib.contextmanager

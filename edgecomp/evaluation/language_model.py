@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.checkpoint import Checkpoint, CheckpointError, context_length, hyperparameters
-from edgecomp.evaluation.tensor_names import network_names
+from edgecomp.evaluation.tensor_names import is_expert, network_names
 from edgecomp.inspection import damaged_tensors, read_container
 from exporters.gguf import ContainerError
 from runtime_ops.native import NativeContainer
@@ -175,6 +175,12 @@ def check_shape(
     name: str, targets: Mapping[str, torch.Tensor], tensor: str, shape: tuple[int, ...]
 ) -> None:
     """CheckpointError unless the network has a tensor of that name and shape."""
+    if tensor not in targets and is_expert(tensor):
+        raise CheckpointError(
+            f"{name}: tensor {tensor} is one expert's: evaluation works on mixtures of experts "
+            "only where a tensor holds all experts",
+            "compress and inspect work on any mixture",
+        )
     if tensor not in targets:
         raise mismatch(name, f"tensor {tensor} has no place in the network")
     expected = tuple(targets[tensor].shape)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["network_names"]
+__all__ = ["is_expert", "network_names"]
+
+
+def is_expert(name: str) -> bool:
+    """Whether a tensor of that name is of experts, one or all, of which a router picks some."""
+    return re.search(r"\.experts\.|_moe\.(input|output)_linear\.", name) is not None
 
 
 def network_names(network: Any) -> Callable[[str], str]:

@@ -14,6 +14,7 @@ import torch
 
 from edgecomp.calibration import open_statistics
 from tests.edgecomp import command_line
+from tests.edgecomp.calibration.tiny_networks import MIXTURES
 from tests.edgecomp.command_line import Result
 
 SMALL = ["--windows", "4", "--context", "16", "--device", "cpu"]
@@ -81,6 +82,33 @@ def test_wrong_models(run: Any, llama: Path, text: Path, tmp_path: Path) -> None
     (llama / "tokenizer.json").unlink()
     assert_error(run(llama, "--text", text, "-o", out), "has no tokenizer.json")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("architecture", MIXTURES)
+def test_mixtures_of_experts(
+    architecture: str, run: Any, tiny_model: Callable[[str], Path], text: Path, tmp_path: Path
+) -> None:
+    """Calibration and CRVQ refuse them, winding takes them as the hint says."""
+    model, out = tiny_model(architecture), tmp_path / "m.gguf"
+    command = run.func  # any command of edgecomp
+    for result in (
+        run(model, "--text", text, "-o", tmp_path / "stats"),
+        command("compress", model, "-o", out, "--codec", "crvq", "--calibration", text),
+    ):
+        assert_error(
+            result, "calibration does not support mixtures of experts (tensor model.layers.0."
+        )
+        assert "hint: use --codec winding: without --critical it needs no calibration" in result.err
+    assert not out.exists()
+    assert not (tmp_path / "stats").exists()
+    assert command("compress", model, "-o", out, "--codec", "winding").code == 0
+    result = command("eval", out, "--against", model, "--text", text)
+    if architecture in ("gpt_oss", "granitemoe"):
+        assert result.code == 0
+    else:
+        assert_error(
+            result, "evaluation works on mixtures of experts only where a tensor holds all"
+        )
 
 
 def test_wrong_options(run: Any, llama: Path, text: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["ARCHITECTURES", "save_tiny"]
+__all__ = ["ARCHITECTURES", "MIXTURES", "save_tiny"]
 
 SMALL = {"vocab_size": 48, "max_position_embeddings": 32, "pad_token_id": 0, "bos_token_id": 1,
          "eos_token_id": 2}  # fmt: skip
@@ -25,6 +25,15 @@ ARCHITECTURES: dict[str, dict[str, object]] = {
                     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
     "bloom": {"vocab_size": 48, "hidden_size": 16, "n_layer": 3, "n_head": 4},
 }  # fmt: skip
+# Of experts: one in a tensor (mixtral, qwen2_moe), or all of them (gpt_oss, granitemoe).
+MIXTURES: dict[str, dict[str, object]] = {
+    "mixtral": {**LLAMA, "num_local_experts": 4},
+    "qwen2_moe": {**LLAMA, "num_experts": 4, "moe_intermediate_size": 8,
+                  "shared_expert_intermediate_size": 8},
+    "gpt_oss": {**LLAMA, "num_local_experts": 4, "head_dim": 4,
+                "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    "granitemoe": {**LLAMA, "num_local_experts": 4},
+}  # fmt: skip
 
 
 def save_tiny(architecture: str, folder: Path, seed: int = 0) -> Path:
@@ -32,7 +41,7 @@ def save_tiny(architecture: str, folder: Path, seed: int = 0) -> Path:
     import torch
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-    config = CONFIG_MAPPING[architecture](**ARCHITECTURES[architecture])
+    config = CONFIG_MAPPING[architecture](**(ARCHITECTURES | MIXTURES)[architecture])
     torch.manual_seed(seed)
     network = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():

@@ -132,15 +132,18 @@ def coded_names(checkpoint: Checkpoint, note: Callable[[str], None]) -> tuple[st
     """The linears of all blocks that get codebooks; CompressError when there are none."""
     network = open_streamed(checkpoint)
     names: list[str] = []
+    transposed: list[str] = []
     for i in range(network.n_blocks):
         for site in network.linear_sites(i):
-            if site.transposed:
-                note(f"{site.tensors[0]} is stored transposed: it is coded like an embedding")
-            else:
-                names += site.tensors
+            (transposed if site.transposed else names).extend(site.tensors)
     if not names:
         raise CompressError(
             f"{checkpoint.name} has no linear that CRVQ can code", "use --codec winding"
+        )
+    if transposed:
+        note(
+            f"{len(transposed)} tensors such as {transposed[0]} are stored transposed: "
+            "they are coded like embeddings"
         )
     return tuple(names)
 

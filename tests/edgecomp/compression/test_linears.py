@@ -1,0 +1,46 @@
+"""Which tensors CRVQ codes, and what the user is told of the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from edgecomp.calibration import Site
+from edgecomp.checkpoint import open_checkpoint
+from edgecomp.compression import CompressError, linears
+
+PLAIN = Site(8, ("a", "b"))
+TRANSPOSED = Site(8, ("c", "d"), transposed=True)
+
+
+@pytest.mark.parametrize(
+    ("sites", "names", "expected"),
+    [
+        ([PLAIN], ("a", "b", "a", "b"), []),
+        (
+            [PLAIN, TRANSPOSED],
+            ("a", "b", "a", "b"),
+            ["4 tensors such as c are stored transposed: they are coded like embeddings"],
+        ),
+        ([TRANSPOSED], None, []),  # GPT-2: the error alone
+    ],
+)
+def test_transposed_linears(
+    sites: list[Site],
+    names: tuple[str, ...] | None,
+    expected: list[str],
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = SimpleNamespace(n_blocks=2, linear_sites=lambda i: sites)
+    monkeypatch.setattr(linears, "open_streamed", lambda checkpoint: network)
+    checkpoint = open_checkpoint(str(tiny))
+    notes: list[str] = []
+    if names is None:
+        with pytest.raises(CompressError, match="tiny has no linear that CRVQ can code"):
+            linears.coded_names(checkpoint, notes.append)
+    else:
+        assert linears.coded_names(checkpoint, notes.append) == names
+    assert notes == expected

@@ -126,6 +126,6 @@ def refused(name: str, what: str) -> CheckpointError:
     """The error for a model that cannot be run block by block."""
     return CheckpointError(
         f"{name}: {what}",
-        "calibration works on complete checkpoints of causal language models that transformers "
-        "knows",
+        "calibrate and --codec crvq work on complete checkpoints of causal language models that "
+        "transformers knows",
     )

@@ -263,6 +263,7 @@ def prepare_streams() -> None:
 def main() -> None:
     """Runs the command line and exits."""
     prepare_streams()
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice is for who trains models
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:

@@ -223,7 +223,7 @@ def not_loadable(name: str, error: Exception) -> CheckpointError:
     """The error for a model that transformers refuses."""
     return CheckpointError(
         f"{name}: transformers cannot load it as a causal language model: {first_line(error)}",
-        "evaluation works on causal language models that transformers knows",
+        "calibrate, eval and --codec crvq work on causal language models that transformers knows",
     )
 
 

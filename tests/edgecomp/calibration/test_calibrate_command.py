@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,7 @@ import torch
 
 from edgecomp.calibration import open_statistics
 from tests.edgecomp import command_line
-from tests.edgecomp.calibration.tiny_networks import MIXTURES
+from tests.edgecomp.calibration.tiny_networks import MIXTURES, OTHERS
 from tests.edgecomp.command_line import Result
 
 SMALL = ["--windows", "4", "--context", "16", "--device", "cpu"]
@@ -82,6 +84,44 @@ def test_wrong_models(run: Any, llama: Path, text: Path, tmp_path: Path) -> None
     (llama / "tokenizer.json").unlink()
     assert_error(run(llama, "--text", text, "-o", out), "has no tokenizer.json")
     assert not out.exists()
+
+
+def test_networks_that_are_no_causal_language_models(
+    run: Any, llama: Path, text: Path, tmp_path: Path
+) -> None:
+    """The hint fits whatever was asked for."""
+    config = json.loads((llama / "config.json").read_text())
+    (llama / "config.json").write_text(json.dumps(config | {"model_type": "t5"}))
+    out = tmp_path / "m.gguf"
+    for command in (
+        ("calibrate", llama, "--text", text, "-o", tmp_path / "stats"),
+        ("compress", llama, "-o", out, "--codec", "crvq", "--calibration", text),
+        ("compress", llama, "-o", out),
+        ("eval", out, "--against", llama, "--text", text),
+    ):
+        result = run.func(*command)
+        if command == ("compress", llama, "-o", out):
+            assert result.code == 0
+            continue
+        assert_error(result, "transformers cannot load it as a causal language model",
+                     "hint: calibrate, eval and --codec crvq work on causal")  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", OTHERS)
+def test_transformers_advice_is_not_for_the_user(
+    architecture: str, tiny_model: Callable[[str], Path], text: Path, tmp_path: Path
+) -> None:
+    """In a process of its own: transformers reads once what it may say."""
+    model = tiny_model(architecture)
+    code = "from edgecomp.cli import main; main()"
+    command = ["calibrate", model, "--text", text, "-o", tmp_path / "stats", *SMALL]
+    child = subprocess.run(
+        [sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True, check=True
+    )
+    assert "folder: " in child.stdout
+    for line in child.stderr.splitlines():
+        assert line.startswith(("calibrate: ", "note: "))
 
 
 @pytest.mark.parametrize("architecture", MIXTURES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["ARCHITECTURES", "MIXTURES", "save_tiny"]
+__all__ = ["ARCHITECTURES", "MIXTURES", "OTHERS", "save_tiny"]
 
 SMALL = {"vocab_size": 48, "max_position_embeddings": 32, "pad_token_id": 0, "bos_token_id": 1,
          "eos_token_id": 2}  # fmt: skip
@@ -34,6 +34,12 @@ MIXTURES: dict[str, dict[str, object]] = {
                 "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
     "granitemoe": {**LLAMA, "num_local_experts": 4},
 }  # fmt: skip
+# Which transformers has advice on: to set is_decoder, to install kernels.
+OTHERS: dict[str, dict[str, object]] = {
+    "bert": {**SMALL, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3,
+             "num_attention_heads": 4},
+    "mamba": {"vocab_size": 48, "hidden_size": 16, "num_hidden_layers": 3, "state_size": 4},
+}  # fmt: skip
 
 
 def save_tiny(architecture: str, folder: Path, seed: int = 0) -> Path:
@@ -41,7 +47,7 @@ def save_tiny(architecture: str, folder: Path, seed: int = 0) -> Path:
     import torch
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-    config = CONFIG_MAPPING[architecture](**(ARCHITECTURES | MIXTURES)[architecture])
+    config = CONFIG_MAPPING[architecture](**(ARCHITECTURES | MIXTURES | OTHERS)[architecture])
     torch.manual_seed(seed)
     network = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():

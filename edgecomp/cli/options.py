@@ -22,6 +22,8 @@ from edgecomp.encode import (
 
 __all__ = ["Codec", "Generator", "Preset", "SettingsOptions", "UsageError", "settings_from"]
 
+LATTICE_TOO = ("critical", "importance", "seed")  # options of crvq that the lattice preset has
+
 
 class UsageError(ValueError):
     """Options that do not go together; `hint` says which do."""
@@ -177,6 +179,11 @@ def refuse_crvq(crvq: CrvqOptions, allowed: set[str]) -> None:
     """UsageError when an option of the crvq codec is given that the preset does not have."""
     for name, value in vars(crvq).items():
         if value is not None and name not in allowed:
+            if name in LATTICE_TOO:
+                raise UsageError(
+                    f"--{name} belongs to the lattice preset and to the crvq codec",
+                    "use --preset lattice, or --codec crvq",
+                )
             option = "embedding-bits" if name == "outer_bits" else name.replace("_", "-")
             raise UsageError(f"--{option} belongs to the crvq codec", "use --codec crvq")
 
@@ -216,10 +223,14 @@ def limit(text: str) -> float | None:
 
 def lattice(options: SettingsOptions, crvq: CrvqOptions) -> LatticeSettings:
     """The lattice preset; its defaults for what was not given."""
-    refuse_crvq(crvq, {"critical", "importance", "seed"})
+    refuse_crvq(crvq, set(LATTICE_TOO))
     others = options.given("box", "classes", "max_error", "target_error", "raw_error")
     if others:
         raise UsageError(f"{others[0]} belongs to the paper preset", "use --preset paper")
+    importance = lattice_importance(crvq)
+    if crvq.critical is None and (options.critical_bits is not None or crvq.importance is not None):
+        unused = "--importance" if options.critical_bits is None else "--critical-bits"
+        raise UsageError(f"{unused} goes with --critical", "give --critical, such as 0.02, too")
     if len(options.points) > 1:
         raise UsageError("--points is given twice", "only the paper preset tries several")
     settings = LatticeSettings()
@@ -235,7 +246,7 @@ def lattice(options: SettingsOptions, crvq: CrvqOptions) -> LatticeSettings:
         critical_bits=(
             settings.critical_bits if options.critical_bits is None else options.critical_bits
         ),
-        importance=lattice_importance(crvq),
+        importance=importance,
         seed=crvq.seed or 0,
     )
 

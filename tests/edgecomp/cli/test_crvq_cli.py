@@ -121,6 +121,7 @@ def test_options_of_the_calibration(run: Any, monkeypatch: pytest.MonkeyPatch) -
 
 
 CRVQ = ["--codec", "crvq", "--calibration", "t"]
+BOTH = "belongs to the lattice preset and to the crvq codec"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,13 @@ CRVQ = ["--codec", "crvq", "--calibration", "t"]
         (["--epochs", "2"], "--epochs belongs to the crvq codec"),
         (["--embedding-bits", "4"], "--embedding-bits belongs to the crvq codec"),
         (["--damping", "0.1"], "--damping belongs to the crvq codec"),
-        (["--preset", "paper", "--seed", "1"], "--seed belongs to the crvq codec"),
+        (["--preset", "paper", "--seed", "1"], f"--seed {BOTH}"),
+        (["--preset", "paper", "--critical", "0.1"], f"--critical {BOTH}"),
+        (["--preset", "paper", "--importance", "weight"], f"--importance {BOTH}"),
+        (["--critical-bits", "4"], "--critical-bits goes with --critical"),
+        (["--importance", "weight"], "--importance goes with --critical"),
+        (["--importance", "weight", "--critical-bits", "4"], "--critical-bits goes with"),
+        (["--importance", "obs"], "--importance obs belongs to the crvq codec"),
         ([*CRVQ, "--preset", "lattice"], "--preset belongs to the winding codec"),
         ([*CRVQ, "--bits", "4"], "--bits belongs to the winding codec"),
         ([*CRVQ, "--points", "9"], "--points belongs to the winding codec"),

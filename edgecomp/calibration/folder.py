@@ -110,7 +110,10 @@ class StatisticsFolder:
 
     def reopen(self) -> None:
         """Makes a complete folder, of which a file is damaged, an unfinished one again."""
-        (self.path / INDEX).unlink(missing_ok=True)
+        index = self.path / INDEX
+        if index.is_file():
+            self.write_text(JOB, json.dumps(json.loads(index.read_bytes())["job"]))
+            index.unlink()
 
     def clear(self) -> None:
         """Removes the matrices: those of blocks to come must not count as finished."""
@@ -124,7 +127,7 @@ class StatisticsFolder:
     def remove(self) -> None:
         """Deletes the files that a run makes, and the folder if that was all."""
         with contextlib.suppress(OSError):
-            for file in self.path.iterdir():
+            for file in sorted(self.path.iterdir(), key=lambda file: file.name == JOB):
                 if OWN_FILES.fullmatch(file.name):
                     file.unlink()
             self.path.rmdir()
@@ -164,10 +167,7 @@ def claim(path: Path, job: str) -> bool:
     """Makes the folder this job's; True when another job's unfinished work had to be removed."""
     for file in path.iterdir():
         if file.is_symlink() or not (file.is_file() and OWN_FILES.fullmatch(file.name)):
-            raise CalibrationError(
-                f"{path} holds {file.name}, it is not a folder of statistics",
-                "give the name of a new folder",
-            )
+            raise foreign(path, file)
     if (path / INDEX).is_file():
         if belongs_to(path / INDEX, job):
             return False
@@ -180,11 +180,32 @@ def claim(path: Path, job: str) -> bool:
         for leftover in path.glob("*.tmp"):
             leftover.unlink()
         return False
+    kept = sorted(file for file in path.iterdir() if file.suffix != ".tmp")
+    if kept and not is_job(job_file):  # names such as head.safetensors are others' too
+        raise foreign(path, kept[0])
     stale = any(path.glob("*.safetensors"))
     for file in path.iterdir():
-        file.unlink()
+        if file != job_file:  # which goes last: files without it count as somebody else's
+            file.unlink()
     StatisticsFolder(path, stale).write_text(JOB, job)
     return stale
+
+
+def foreign(path: Path, file: Path) -> CalibrationError:
+    """The error for a folder that holds something else, which must not be touched."""
+    return CalibrationError(
+        f"{path} holds {file.name}, it is not a folder of statistics",
+        "give the name of a new folder",
+    )
+
+
+def is_job(file: Path) -> bool:
+    """Whether a file says what unfinished statistics are made from."""
+    try:
+        job = json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return False
+    return isinstance(job, dict) and {"model", "text_sha256", "windows"} <= job.keys()
 
 
 def belongs_to(index: Path, job: str) -> bool:

@@ -181,6 +181,12 @@ def test_wrong_outputs(run: Any, llama: Path, text: Path, tmp_path: Path) -> Non
     (tmp_path / "linked" / "job.json").symlink_to(text)
     assert "it is not a folder of statistics" in fails(tmp_path / "linked")
     assert text.is_file()
+    for name in ("head.safetensors", "index.json", "job.json", "hidden-0.bin"):
+        other = tmp_path / f"other-{name}"  # names that others give their files too
+        other.mkdir()
+        (other / name).write_text('{"queue": 7}')
+        fails(other)
+        assert (other / name).read_text() == '{"queue": 7}'
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

@@ -73,7 +73,7 @@ def run_demo(
     systems: dict[str, Settings] = {
         "winding paper U=1600": PaperSettings(),
         "winding lattice 4 bit": LatticeSettings(bits=4.0),
-        "crvq 1+3 at 2 %": CrvqSettings(epochs=2.0),
+        "crvq 1+3 at 2 %": CrvqSettings(epochs=3.0),
     }
     calibration = Calibration(shipped_calibration())
     with tempfile.TemporaryDirectory() as folder:

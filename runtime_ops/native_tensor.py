@@ -15,6 +15,7 @@ from runtime_ops.formats import (
     EncodedTensor,
     PlainFormat,
     RawFormat,
+    TrellisFormat,
     WindingFormat,
     matrices,
 )
@@ -50,9 +51,12 @@ class NativeTensor:
         if isinstance(fmt, WindingFormat):
             target.codec = lib.EC_CODEC_WINDING
             self._set_winding(target.winding, fmt)
-        else:
+        elif isinstance(fmt, CrvqFormat):
             target.codec = lib.EC_CODEC_CRVQ
             self._set_crvq(target.crvq, fmt)
+        else:
+            target.codec = lib.EC_CODEC_TRELLIS
+            self._set_trellis(target.trellis, fmt)
         for name, part in parts.items():
             self._point(target, name, part)
 
@@ -73,6 +77,13 @@ class NativeTensor:
         crvq.shifts[0 : fmt.stages] = fmt.shifts
         crvq.wide = int(fmt.codebooks.array.itemsize == 2)
         crvq.codebooks = self._data(fmt.codebooks.array)
+
+    def _set_trellis(self, trellis: CData, fmt: TrellisFormat) -> None:
+        for field in ("state_bits", "step_bits", "dim", "table_bits", "rotation", "seed"):
+            setattr(trellis, field, getattr(fmt, field))
+        trellis.multipliers[0 : fmt.dim] = fmt.multipliers
+        trellis.wide = int(fmt.table.array.itemsize == 2)
+        trellis.table = self._data(fmt.table.array)
 
     def _point(self, target: CData, name: str, part: NDArray[np.generic]) -> None:
         data = self._data(part)

@@ -18,10 +18,12 @@ from runtime_ops.formats import (
     FormatError,
     PlainFormat,
     RawFormat,
+    TrellisFormat,
     WindingFormat,
     matrices,
     matrix_sides,
 )
+from runtime_ops.formats.trellis import BAND_ROWS, STRIP_COLUMNS, TILE_WEIGHTS
 
 LANES = 8  # partial sums of a dot product
 
@@ -55,13 +57,24 @@ def decode(tensor: EncodedTensor) -> NDArray[np.float32]:
 def decode_matrix(
     fmt: PlainFormat, parts: Mapping[str, NDArray[np.generic]], shape: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """A matrix as one format stores it, float32 of its shape."""
+    """A matrix of one format, float32 of its shape."""
+    if isinstance(fmt, TrellisFormat):
+        return unrotate(fmt, stored_matrix(fmt, parts, shape))
+    return stored_matrix(fmt, parts, shape)
+
+
+def stored_matrix(
+    fmt: PlainFormat, parts: Mapping[str, NDArray[np.generic]], shape: tuple[int, int]
+) -> NDArray[np.float32]:
+    """A matrix as one format stores it, rotated if it is, float32 of its shape."""
     n_weights = shape[0] * shape[1]
     if isinstance(fmt, RawFormat):
         return parts["raw"].astype(np.float32).reshape(shape)
     if isinstance(fmt, CrvqFormat):
-        weights = decode_f32_cb(fmt, crvq_codes(fmt, parts, shape), crvq_scales(parts))
+        weights = decode_f32_cb(fmt, crvq_codes(fmt, parts, shape), row_scales(parts))
         return weights[:, : shape[1]]
+    if isinstance(fmt, TrellisFormat):
+        return decode_f32_tr(fmt, trellis_states(fmt, parts, shape), row_scales(parts), shape)
     factors = np.ones(1, np.float32)
     if fmt.group:
         factors = GROUP_FACTORS[parts["scales"]]
@@ -109,9 +122,94 @@ def decode_f32_cb(
     return weights
 
 
-def crvq_scales(parts: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
+def row_scales(parts: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
     """The scale of every row, float32 (rows,): the stored one times the tensor's factor."""
     return parts["scales"].astype(np.float32) * parts["params"].astype(np.float32)
+
+
+def trellis_states(
+    fmt: TrellisFormat, parts: Mapping[str, NDArray[np.generic]], shape: tuple[int, int]
+) -> NDArray[np.uint32]:
+    """States of every step, uint32 (bands, steps of a band): step t's begins at bit t * step_bits.
+
+    Byte i of a band has its bits 8 i to 8 i + 7, low bits first.
+    """
+    bands, tiles = fmt.tiles(shape)
+    stream = np.unpackbits(
+        parts["codes"].view(np.uint8).reshape(bands, -1), axis=1, bitorder="little"
+    )
+    first = np.arange(tiles * fmt.steps_per_tile) * fmt.step_bits
+    states = np.zeros((bands, len(first)), np.uint32)
+    for j in range(fmt.state_bits):
+        states |= stream[:, first + j].astype(np.uint32) << np.uint32(j)
+    return states
+
+
+def decode_f32_tr(
+    fmt: TrellisFormat,
+    states: NDArray[np.uint32],
+    scales: NDArray[np.float32],
+    shape: tuple[int, int],
+) -> NDArray[np.float32]:
+    """Weights of states as `trellis_states` has them, float32 (rows, columns), still rotated.
+
+    `scales` float32 (rows,).
+    """
+    mask = np.uint32((1 << fmt.state_bits) - 1)
+    shift = np.uint32(fmt.state_bits - fmt.table_bits)
+    angles = states[:, :, None] * np.array(fmt.multipliers, np.uint32) & mask
+    values = fmt.table.array.astype(np.float32)[angles >> shift]
+    bands, tiles = fmt.tiles(shape)
+    elements = np.empty((bands, tiles, TILE_WEIGHTS), np.float32)
+    elements[:, :, fmt.order] = values.reshape(elements.shape)
+    grid = elements.reshape(bands, tiles, BAND_ROWS, STRIP_COLUMNS).transpose(0, 2, 1, 3)
+    unit = grid.reshape(bands * BAND_ROWS, tiles * STRIP_COLUMNS)[: shape[0], : shape[1]]
+    weights: NDArray[np.float32] = scales[:, None] * unit
+    return weights
+
+
+def signs(fmt: TrellisFormat, columns: int) -> NDArray[np.float32]:
+    """The sign of every column, +1 or -1, float32 (columns,): the top bit of a hash.
+
+    The hash is MurmurHash3's 32-bit finaliser (public domain) of seed + (column + 1) * 0x9E3779B9.
+    """
+    h = np.uint32(fmt.seed) + np.arange(1, columns + 1, dtype=np.uint32) * np.uint32(0x9E3779B9)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        h = (h ^ h >> np.uint32(shift)) * np.uint32(factor)
+    h ^= h >> np.uint32(16)
+    return 1 - 2 * (h >> np.uint32(31)).astype(np.float32)
+
+
+def hadamard(x: NDArray[np.float32], block: int) -> NDArray[np.float32]:
+    """Products of Hadamard matrices, entries +-1, with blocks of the last axis, float32.
+
+    `x` float32 (n, columns), `block` a power of two that divides the columns. In rounds with h = 1,
+    2, 4 .. block / 2, the numbers a and b that are h apart become a + b and a - b.
+    """
+    shape = x.shape
+    h = 1
+    while h < block:
+        pairs = x.reshape(-1, 2, h)
+        x = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1)
+        h *= 2
+    return x.reshape(shape)
+
+
+def rotate(fmt: TrellisFormat, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Inputs as a rotated matrix takes them, R x, float32 (n_tokens, columns).
+
+    Signs, then Hadamard: sums of `rotation` inputs each, rounded log2(rotation) times.
+    """
+    if not fmt.rotation:
+        return x
+    return hadamard(x * signs(fmt, x.shape[1]), fmt.rotation)
+
+
+def unrotate(fmt: TrellisFormat, stored: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The matrix W = V R of a stored V, float32 (rows, columns): Hadamard, then signs."""
+    if not fmt.rotation:
+        return stored
+    return hadamard(stored, fmt.rotation) * signs(fmt, stored.shape[1])
 
 
 def decode_f32_wd(
@@ -170,9 +268,9 @@ def unpack_indices(
 def gemv(tensor: EncodedTensor, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """The product W x with the tensor as a matrix W (d_out, d_in), float32 (d_out,).
 
-    `x` float32 (d_in,), finite. Critical columns and the rest are multiplied alone, each in the
-    order of `gemv_f32_crvq_table` if `CrvqFormat.uses_table`, else in that of `gemv_f32`; then the
-    two are added. Either bound on the error grows by the rounding of that addition.
+    `x` float32 (d_in,), finite, goes through `prepare`. Critical columns and the rest are
+    multiplied alone, each in the order of `gemv_f32_crvq_table` if `CrvqFormat.uses_table`, else in
+    that of `gemv_f32`; then the two are added. Either bound on the error grows by the rounding of that addition.
     """
     return _products(tensor, x[None], tables=True).reshape(-1)
 
@@ -190,10 +288,8 @@ def _products(tensor: EncodedTensor, x: NDArray[np.float32], tables: bool) -> ND
     rows, columns = matrix_sides(tensor.shape)
     if x.ndim != 2 or x.shape[1] != columns:
         raise FormatError(f"product: x is {x.shape}, expected {columns} columns")
-    n_critical = 0
-    if isinstance(fmt, ColumnsFormat):
-        x = x if fmt.order is None else x[:, fmt.order]
-        n_critical = fmt.n_critical
+    n_critical = fmt.n_critical if isinstance(fmt, ColumnsFormat) else 0
+    x = prepare(tensor, x)
     stored = matrices(tensor)
     inputs = [x[:, :n_critical], x[:, n_critical:]][-len(stored) :]
     products = [
@@ -202,6 +298,26 @@ def _products(tensor: EncodedTensor, x: NDArray[np.float32], tables: bool) -> ND
     ]
     y = products[0] if len(products) == 1 else products[0] + products[1]
     return y.reshape(len(x), rows)
+
+
+def prepare(tensor: EncodedTensor, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Inputs in the order of the stored columns, rotated where the matrix is: what C multiplies.
+
+    `x` float32 (n_tokens, d_in), result of the same shape: permuted, the critical columns first,
+    then `rotate` of each matrix's part.
+    """
+    fmt = tensor.format
+    n_critical = 0
+    if isinstance(fmt, ColumnsFormat):
+        x = x if fmt.order is None else x[:, fmt.order]
+        n_critical = fmt.n_critical
+    stored = matrices(tensor)
+    inputs = [x[:, :n_critical], x[:, n_critical:]][-len(stored) :]
+    prepared = [
+        rotate(fmt, part) if isinstance(fmt, TrellisFormat) else part
+        for (fmt, _), part in zip(stored, inputs, strict=True)
+    ]
+    return np.concatenate(prepared, axis=1)
 
 
 def _product(
@@ -213,7 +329,7 @@ def _product(
 ) -> NDArray[np.float32]:
     if tables and isinstance(fmt, CrvqFormat) and fmt.uses_table(rows):
         return gemv_f32_crvq_table(fmt, parts, x)
-    return gemv_f32(decode_matrix(fmt, parts, (rows, len(x))), x)
+    return gemv_f32(stored_matrix(fmt, parts, (rows, len(x))), x)
 
 
 def gemv_f32(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -282,5 +398,5 @@ def gemv_f32_crvq_table(
     for g in range(len(groups)):
         for stage in range(fmt.group_stages(g)):
             sums = sums + tables[stage][g][codes[stage][:, g]]
-    y: NDArray[np.float32] = sums * crvq_scales(parts)
+    y: NDArray[np.float32] = sums * row_scales(parts)
     return y

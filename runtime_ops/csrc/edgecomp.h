@@ -40,7 +40,8 @@ EC_API const char *ec_status_text(ec_status status);
 
 /* ---- tensors ---------------------------------------------------------------------------------- */
 
-typedef enum ec_codec { EC_CODEC_RAW_F32 = 0, EC_CODEC_RAW_F16 = 1, EC_CODEC_WINDING = 2, EC_CODEC_CRVQ = 3 } ec_codec;
+typedef enum ec_codec { EC_CODEC_RAW_F32 = 0, EC_CODEC_RAW_F16 = 1, EC_CODEC_WINDING = 2, EC_CODEC_CRVQ = 3,
+               EC_CODEC_TRELLIS = 4 } ec_codec;
 
 /* Parameters of the winding codec; the meaning of each is in docs/format.md, "winding". */
 typedef struct ec_winding {
@@ -70,19 +71,33 @@ typedef struct ec_crvq {
     const uint8_t *codebooks;        /* int8 or int16 little-endian [stages][2^code_bits][dim] */
 } ec_crvq;
 
+/* Parameters of the trellis codec; docs/format.md, "trellis". */
+typedef struct ec_trellis {
+    uint32_t state_bits;             /* L: 8, 10, 12 or 16 */
+    uint32_t step_bits;              /* k, 1..8, less than state_bits */
+    uint32_t dim;                    /* weights of a step, 1 or 2 */
+    uint32_t multipliers[2];         /* odd, below 2^state_bits; [1] is 0 with one weight a step */
+    uint32_t table_bits;             /* 4..12, at most state_bits */
+    uint32_t wide;                   /* 1: int16 table, 0: int8 */
+    uint32_t rotation;               /* columns that are rotated together, a power of two; 0: none */
+    uint32_t seed;                   /* of the rotation's signs; 0 without one */
+    const uint8_t *table;            /* int8 or int16 little-endian [2^table_bits] */
+} ec_trellis;
+
 /* A matrix as one codec stores it. */
 typedef struct ec_matrix {
     ec_codec codec;
     uint64_t rows, columns;
     ec_winding winding;              /* only with EC_CODEC_WINDING */
     ec_crvq crvq;                    /* only with EC_CODEC_CRVQ */
+    ec_trellis trellis;              /* only with EC_CODEC_TRELLIS */
     const uint8_t *codes;            /* raw: the weights, little-endian */
     uint64_t codes_bytes;
     const uint8_t *extended;         /* crvq: codes of stages 1 and up, or NULL without any */
     uint64_t extended_bytes;
-    const uint8_t *scales;           /* winding: uint8 [ceil(weights / group)] or NULL; crvq: float16 [rows] */
+    const uint8_t *scales;           /* winding: uint8 [ceil(weights / group)] or NULL; crvq, trellis: float16 [rows] */
     uint64_t scales_bytes;
-    const uint8_t *params;           /* float32: winding: centre [dim], class scale [classes]; crvq: [1] */
+    const uint8_t *params;           /* float32: winding: centre [dim], class scale [classes]; others: [1] */
     uint64_t params_bytes;
 } ec_matrix;
 

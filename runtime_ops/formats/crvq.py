@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -10,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime_ops.formats.part import FormatError, PartSpec, Table, check_scales, matrix_sides
+from runtime_ops.formats.part import FormatError, PartSpec, Table, matrix_sides
 
 CRVQ_DIMS = (1, 2, 4, 8, 16)
 MAX_STAGES = 8
@@ -18,7 +17,6 @@ MAX_CODE_BITS = 8
 MAX_SHIFT = 7
 TABLE_DIM, TABLE_CODE_BITS = 8, 8  # of matrices whose products go by lookup tables, and
 TABLE_ROWS = 256  # least rows of such a matrix; chosen by benchmarks/crvq_decode.py
-MIN_ROW_SCALE = 2.0**-14  # smallest float16 that is not subnormal
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +115,3 @@ class CrvqFormat:
             PartSpec("scales", np.dtype("<f2"), rows),
             PartSpec("params", np.dtype("<f4"), 1),
         )
-
-
-def check_crvq_parts(parts: Mapping[str, NDArray[np.generic]]) -> None:
-    """FormatError unless the row scales (float16) and their factor (float32) decode everywhere."""
-    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
-        scales = parts["scales"].astype(np.float64)
-    if not ((scales == 0) | ((scales >= MIN_ROW_SCALE) & (scales < np.inf))).all():
-        raise FormatError(f"scales hold a value outside 0 and [{MIN_ROW_SCALE}, 65504]")
-    check_scales(parts["params"], "params")
-    if float(parts["params"][0]) < 0:
-        raise FormatError("params hold a negative scale")

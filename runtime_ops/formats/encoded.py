@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime_ops.formats.columns import CRITICAL_PREFIX, ColumnsFormat, PlainFormat
-from runtime_ops.formats.crvq import CrvqFormat, check_crvq_parts
-from runtime_ops.formats.part import FormatError, checked_weights
+from runtime_ops.formats.crvq import CrvqFormat
+from runtime_ops.formats.part import FormatError, check_row_scales, checked_weights
+from runtime_ops.formats.trellis import TrellisFormat
 from runtime_ops.formats.winding import WindingFormat, check_params
 
 Format = PlainFormat | ColumnsFormat
@@ -47,8 +48,8 @@ class EncodedTensor:
         for fmt, parts in matrices(self):
             if isinstance(fmt, WindingFormat):
                 check_params(fmt, parts["params"])
-            elif isinstance(fmt, CrvqFormat):
-                check_crvq_parts(parts)
+            elif isinstance(fmt, CrvqFormat | TrellisFormat):
+                check_row_scales(parts)
 
     @property
     def n_weights(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,7 @@ MAX_DIMS = 8
 # subnormal nor infinite, so that ARMv7 NEON, which flushes subnormals, decodes the same bits.
 MIN_SCALE = 2.0**-64
 MAX_SCALE = 2.0**64
+MIN_ROW_SCALE = 2.0**-14  # smallest float16 that is not subnormal
 
 
 class FormatError(ValueError):
@@ -86,3 +88,14 @@ def check_scales(values: NDArray[np.generic], what: str) -> None:
     in_range = (magnitudes == 0) | ((magnitudes >= MIN_SCALE) & (magnitudes <= MAX_SCALE))
     if not in_range.all():  # NaN is not in range
         raise FormatError(f"{what} hold a value outside 0 and +-[{MIN_SCALE}, {MAX_SCALE}]")
+
+
+def check_row_scales(parts: Mapping[str, NDArray[np.generic]]) -> None:
+    """FormatError unless the row scales (float16) and their factor (float32) decode everywhere."""
+    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+        scales = parts["scales"].astype(np.float64)
+    if not ((scales == 0) | ((scales >= MIN_ROW_SCALE) & (scales < np.inf))).all():
+        raise FormatError(f"scales hold a value outside 0 and [{MIN_ROW_SCALE}, 65504]")
+    check_scales(parts["params"], "params")
+    if float(parts["params"][0]) < 0:
+        raise FormatError("params hold a negative scale")

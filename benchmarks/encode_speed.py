@@ -1,7 +1,7 @@
 """Weights per second of encoding (all cores) and of decoding in C (one core), numpy's beside.
 
 numpy encodes by comparing with all points, at one scale and without classes (less work than the
-encoder does, which pays off below some 300 points), and decodes by runtime_ops/reference.py.
+encoder does, which pays off below some 300 points), and decodes by runtime_ops/reference.
 Figures are medians; `peer_ratio` is the rate over numpy's in the same run. Example:
 `python benchmarks/encode_speed.py --json`.
 """

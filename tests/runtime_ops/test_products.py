@@ -102,7 +102,7 @@ def table_bound(
     fmt: CrvqFormat, parts: dict[str, NDArray[np.generic]], x: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """As reference.gemv_f32_crvq_table states it."""
-    scales = reference.crvq_scales(parts).astype(np.float64)
+    scales = reference.row_scales(parts).astype(np.float64)
     codes = reference.crvq_codes(fmt, parts, (len(scales), len(x)))
     padded = np.zeros(fmt.groups(len(x)) * 8)
     padded[: len(x)] = x

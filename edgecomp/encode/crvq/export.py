@@ -23,8 +23,8 @@ from runtime_ops.formats import (
     Table,
 )
 from runtime_ops.formats.columns import MAX_PERMUTED
-from runtime_ops.formats.crvq import MAX_SHIFT, MIN_ROW_SCALE
-from runtime_ops.formats.part import MAX_SCALE, MIN_SCALE
+from runtime_ops.formats.crvq import MAX_SHIFT
+from runtime_ops.formats.part import MAX_SCALE, MIN_ROW_SCALE, MIN_SCALE
 
 __all__ = ["CodedStage", "IntegerCodebooks", "StoredMatrix", "integer_codebooks", "padded_problem",
            "stored_tensor"]  # fmt: skip

@@ -1,0 +1,31 @@
+"""Decoding in numpy: the specification of every format, in as few steps as it takes.
+
+The C kernels return the same bytes. Integers are uint32 and wrap; floats are float32 with one
+rounding per operation, never fused; sums run in a stated order.
+"""
+
+from runtime_ops.reference.crvq import (
+    crvq_codes,
+    decode_f32_cb,
+    gemv_f32_crvq_table,
+    row_scales,
+    table_f32_cb,
+)  # fmt: skip
+from runtime_ops.reference.products import gemm, gemv, gemv_f32, prepare
+from runtime_ops.reference.trellis import (
+    decode_f32_tr,
+    hadamard,
+    rotate,
+    signs,
+    trellis_states,
+    unrotate,
+)  # fmt: skip
+from runtime_ops.reference.weights import decode, decode_matrix, stored_matrix
+from runtime_ops.reference.winding import GROUP_FACTORS, decode_f32_wd, unpack_indices
+
+__all__ = [
+    "GROUP_FACTORS", "crvq_codes", "decode", "decode_f32_cb", "decode_f32_tr", "decode_f32_wd",
+    "decode_matrix", "gemm", "gemv", "gemv_f32", "gemv_f32_crvq_table", "hadamard", "prepare",
+    "rotate", "row_scales", "signs", "stored_matrix", "table_f32_cb", "trellis_states",
+    "unpack_indices", "unrotate",
+]  # fmt: skip

@@ -166,6 +166,54 @@ static uint32_t list_crvq(const ec_format *format, uint64_t rows, uint64_t colum
     return n;
 }
 
+/* ---- trellis ---------------------------------------------------------------------------------- */
+
+static ec_status take_trellis(ec_pairs *pairs, const char *prefix, ec_format *format) {
+    enum { CODEC, MULTIPLIERS, ROTATION, SEED, STATE_BITS, STEP_BITS, TABLE, TABLE_BITS, WIDE, N_KEYS };
+    static const ec_key keys[N_KEYS] = {
+        {"codec", EC_GGUF_STRING},
+        {"multipliers", EC_GGUF_ARRAY_OF(EC_GGUF_U32)},
+        {"rotation", EC_GGUF_U32},
+        {"seed", EC_GGUF_U32},
+        {"state_bits", EC_GGUF_U32},
+        {"step_bits", EC_GGUF_U32},
+        {"table", EC_GGUF_U32},
+        {"table_bits", EC_GGUF_U32},
+        {"wide", EC_GGUF_BOOL},
+    };
+    ec_gguf_value v[N_KEYS];
+    ec_trellis *t = &format->trellis;
+    ec_status status = take_values(pairs, prefix, keys, N_KEYS, v);
+    if (status != EC_OK) return status;
+    format->codec = EC_CODEC_TRELLIS;
+    format->table_number = ec_load_u32(v[TABLE].bytes.data);
+    if (format->table_number == 0 || v[MULTIPLIERS].count > 2) return EC_BAD_FORMAT;
+    t->state_bits = ec_load_u32(v[STATE_BITS].bytes.data);
+    t->step_bits = ec_load_u32(v[STEP_BITS].bytes.data);
+    t->dim = (uint32_t)v[MULTIPLIERS].count;
+    for (uint32_t d = 0; d < t->dim; d++) t->multipliers[d] = ec_load_u32(v[MULTIPLIERS].bytes.data + 4 * d);
+    t->table_bits = ec_load_u32(v[TABLE_BITS].bytes.data);
+    t->wide = v[WIDE].bytes.data[0];
+    t->rotation = ec_load_u32(v[ROTATION].bytes.data);
+    t->seed = ec_load_u32(v[SEED].bytes.data);
+    status = ec_trellis_check(t);
+    if (status != EC_OK) return status;
+    uint32_t type = t->wide ? EC_GGUF_TENSOR_I16 : EC_GGUF_TENSOR_I8;
+    format->table = payload("table", type, UINT64_C(1) << t->table_bits, t->wide ? 2 : 1);
+    return EC_OK;
+}
+
+static void set_trellis_table(ec_format *format, const uint8_t *data) { format->trellis.table = data; }
+
+static uint32_t list_trellis(const ec_format *format, uint64_t rows, uint64_t columns, ec_part parts[]) {
+    const ec_trellis *t = &format->trellis;
+    if (!ec_trellis_fits(t, columns)) return 0;
+    parts[0] = part(EC_PART_CODES, "codes", EC_GGUF_TENSOR_I8, ec_trellis_codes_bytes(t, rows, columns), 1);
+    parts[1] = part(EC_PART_SCALES, "scales", EC_GGUF_TENSOR_F16, rows, 2);
+    parts[2] = part(EC_PART_PARAMS, "params", EC_GGUF_TENSOR_F32, 1, 4);
+    return 3;
+}
+
 /* ---- columns: formats for the first columns and for the rest ---------------------------------- */
 
 static ec_status take_columns(ec_pairs *pairs, const char *prefix, ec_format *format) {
@@ -205,6 +253,7 @@ static const ec_codec_row codecs[] = {
     {"raw", take_raw, NULL, NULL, list_raw},
     {"winding", take_winding, set_winding_table, check_winding_table, list_winding},
     {"crvq", take_crvq, set_codebooks, NULL, list_crvq},
+    {"trellis", take_trellis, set_trellis_table, NULL, list_trellis},
     {"columns", take_columns, set_permutation, check_permutation, NULL},
 };
 

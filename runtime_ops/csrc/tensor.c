@@ -8,6 +8,10 @@
 #define MAX_GROUP (UINT32_C(1) << 16)
 #define MAX_CODE_BITS 8
 #define MAX_SHIFT 7
+#define MAX_STEP_BITS 8
+#define MIN_TABLE_BITS 4
+#define MAX_TABLE_BITS 12
+#define MAX_ROTATION (UINT32_C(1) << 12)
 #define MAX_PERMUTED (UINT32_C(1) << 16)
 #define TABLE_ROWS 256 /* chosen by benchmarks/crvq_decode.py */
 #define MIN_SCALE 0x1p-64f
@@ -131,6 +135,16 @@ int ec_crvq_uses_table(const ec_crvq *c, uint64_t rows) {
 /* 0, or positive, normal and finite. */
 static int is_row_scale(uint16_t half) { return (half & 0x7FFFu) == 0 || (half >= 0x0400u && half < 0x7C00u); }
 
+static ec_status check_row_scales(const ec_matrix *m) {
+    if (m->scales == NULL || m->params == NULL) return EC_BAD_TENSOR;
+    if (m->scales_bytes != 2 * m->rows || m->params_bytes != 4) return EC_BAD_TENSOR;
+    for (uint64_t i = 0; i < m->rows; i++) {
+        if (!is_row_scale(ec_load_u16(m->scales + 2 * i))) return EC_BAD_FORMAT;
+    }
+    float factor = ec_load_f32(m->params);
+    return is_scale(factor) && !(factor < 0) ? EC_OK : EC_BAD_FORMAT;
+}
+
 static ec_status check_crvq_parts(const ec_matrix *m) {
     const ec_crvq *c = &m->crvq;
     ec_status status = ec_crvq_check(c);
@@ -138,13 +152,45 @@ static ec_status check_crvq_parts(const ec_matrix *m) {
     if (c->codebooks == NULL || !ec_crvq_fits(c, m->columns)) return EC_BAD_FORMAT;
     if (m->codes == NULL || m->codes_bytes != ec_crvq_codes_bytes(c, m->rows, m->columns)) return EC_BAD_TENSOR;
     if (m->extended_bytes != ec_crvq_extended_bytes(c, m->rows)) return EC_BAD_TENSOR;
-    if ((m->extended_bytes != 0 && m->extended == NULL) || m->scales == NULL || m->params == NULL) return EC_BAD_TENSOR;
-    if (m->scales_bytes != 2 * m->rows || m->params_bytes != 4) return EC_BAD_TENSOR;
-    for (uint64_t i = 0; i < m->rows; i++) {
-        if (!is_row_scale(ec_load_u16(m->scales + 2 * i))) return EC_BAD_FORMAT;
+    if (m->extended_bytes != 0 && m->extended == NULL) return EC_BAD_TENSOR;
+    return check_row_scales(m);
+}
+
+ec_status ec_trellis_check(const ec_trellis *t) {
+    uint32_t state_bits = t->state_bits;
+    if (state_bits != 8 && state_bits != 10 && state_bits != 12 && state_bits != 16) return EC_BAD_FORMAT;
+    if (t->step_bits < 1 || t->step_bits > MAX_STEP_BITS || t->step_bits >= state_bits) return EC_BAD_FORMAT;
+    if (t->dim < 1 || t->dim > 2 || (t->dim == 1 && t->multipliers[1] != 0)) return EC_BAD_FORMAT;
+    for (uint32_t d = 0; d < t->dim; d++) {
+        if (t->multipliers[d] % 2 == 0 || t->multipliers[d] >> state_bits != 0) return EC_BAD_FORMAT;
     }
-    float factor = ec_load_f32(m->params);
-    return is_scale(factor) && !(factor < 0) ? EC_OK : EC_BAD_FORMAT;
+    if (t->table_bits < MIN_TABLE_BITS || t->table_bits > MAX_TABLE_BITS) return EC_BAD_FORMAT;
+    if (t->table_bits > state_bits || t->wide > 1) return EC_BAD_FORMAT;
+    if (t->rotation == 0) return t->seed == 0 ? EC_OK : EC_BAD_FORMAT;
+    int power = (t->rotation & (t->rotation - 1)) == 0;
+    return power && t->rotation >= 2 && t->rotation <= MAX_ROTATION ? EC_OK : EC_BAD_FORMAT;
+}
+
+int ec_trellis_fits(const ec_trellis *t, uint64_t columns) { return t->rotation == 0 || columns % t->rotation == 0; }
+
+uint64_t ec_trellis_tile_bytes(const ec_trellis *t) { return EC_TILE_WEIGHTS / t->dim * t->step_bits / 8; }
+
+uint64_t ec_trellis_band_bytes(const ec_trellis *t, uint64_t columns) {
+    uint64_t tiles = (columns + EC_STRIP_COLUMNS - 1) / EC_STRIP_COLUMNS;
+    return tiles * ec_trellis_tile_bytes(t) + (t->state_bits - t->step_bits + 7) / 8;
+}
+
+uint64_t ec_trellis_codes_bytes(const ec_trellis *t, uint64_t rows, uint64_t columns) {
+    return (rows + EC_BAND_ROWS - 1) / EC_BAND_ROWS * ec_trellis_band_bytes(t, columns);
+}
+
+static ec_status check_trellis_parts(const ec_matrix *m) {
+    const ec_trellis *t = &m->trellis;
+    ec_status status = ec_trellis_check(t);
+    if (status != EC_OK) return status;
+    if (t->table == NULL || !ec_trellis_fits(t, m->columns)) return EC_BAD_FORMAT;
+    if (m->codes == NULL || m->codes_bytes != ec_trellis_codes_bytes(t, m->rows, m->columns)) return EC_BAD_TENSOR;
+    return check_row_scales(m);
 }
 
 ec_status ec_permutation_check(const uint8_t *order, uint64_t columns) {
@@ -173,6 +219,8 @@ static ec_status check_matrix(ec_matrix *m, uint64_t rows, uint64_t columns) {
             return check_winding_parts(m, n_weights);
         case EC_CODEC_CRVQ:
             return check_crvq_parts(m);
+        case EC_CODEC_TRELLIS:
+            return check_trellis_parts(m);
     }
     return EC_BAD_FORMAT;
 }

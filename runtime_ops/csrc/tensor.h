@@ -6,6 +6,11 @@
 
 #define EC_MAX_WEIGHTS (UINT64_C(1) << 40)
 
+/* Tiles of the trellis codec; a band is the tiles of EC_BAND_ROWS rows. */
+#define EC_BAND_ROWS 16
+#define EC_STRIP_COLUMNS 4
+#define EC_TILE_WEIGHTS (EC_BAND_ROWS * EC_STRIP_COLUMNS)
+
 uint32_t ec_winding_codes(const ec_winding *winding);      /* codes per class */
 uint32_t ec_winding_radix(const ec_winding *winding);      /* different indices */
 uint32_t ec_winding_index_bits(const ec_winding *winding); /* bits of an index, bit-packed */
@@ -34,6 +39,19 @@ uint64_t ec_crvq_extended_bytes(const ec_crvq *crvq, uint64_t rows);
 /* Whether the product of a matrix of that many rows with a vector goes by tables; a rule of shape
  * alone, the same as CrvqFormat.uses_table. */
 int ec_crvq_uses_table(const ec_crvq *crvq, uint64_t rows);
+
+/* EC_BAD_FORMAT unless all parameters are inside their limits. The table may hold anything and is not
+ * looked at. */
+ec_status ec_trellis_check(const ec_trellis *trellis);
+
+/* Whether the rotation, if there is one, divides that many columns. */
+int ec_trellis_fits(const ec_trellis *trellis, uint64_t columns);
+
+/* Bytes of a tile, of a band, and of the part "codes" of a matrix of at most EC_MAX_WEIGHTS weights;
+ * with parameters inside their limits none of these overflows. */
+uint64_t ec_trellis_tile_bytes(const ec_trellis *trellis);
+uint64_t ec_trellis_band_bytes(const ec_trellis *trellis, uint64_t columns);
+uint64_t ec_trellis_codes_bytes(const ec_trellis *trellis, uint64_t rows, uint64_t columns);
 
 /* EC_BAD_FORMAT unless `order` (uint16 [columns]) holds every number below `columns` once. */
 ec_status ec_permutation_check(const uint8_t *order, uint64_t columns);

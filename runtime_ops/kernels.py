@@ -25,6 +25,8 @@ OPERATIONS = {
     "decode_f32_cb": ("decode_f32_cb", "weights (float32) of codes of codebooks"),
     "table_f32_cb": ("table_f32_cb", "products of all codewords with eight activations (float32)"),
     "lookup_f32_cb": ("gemv_f32_crvq_table", "sums of entries of such tables (float32)"),
+    "decode_f32_tr": ("decode_f32_tr", "weights (float32) of tiles of a trellis"),
+    "hadamard_f32": ("hadamard", "products with a Hadamard matrix (float32)"),
     "dots_f32_f32": ("gemv_f32", "eight partial sums of each product (float32 by float32)"),
 }
 

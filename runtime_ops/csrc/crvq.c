@@ -24,10 +24,6 @@ void ec_crvq_start(const ec_matrix *m, ec_crvq_plan *plan) {
     }
 }
 
-float ec_crvq_row_scale(const ec_matrix *m, uint64_t row) {
-    return ec_half_to_float(ec_load_u16(m->scales + 2 * row)) * ec_load_f32(m->params);
-}
-
 /* Codes first .. first + n - 1 of a row, low bits first, each to a byte. */
 static void unpack_codes(const uint8_t *row, uint32_t code_bits, uint64_t first, size_t n, uint8_t *out) {
     uint32_t mask = (UINT32_C(1) << code_bits) - 1;
@@ -53,15 +49,15 @@ static void decode_groups(const ec_decoder *decoder, uint32_t n_stages, uint64_t
         unpack_codes(packed, plan->code_bits, first, n, unpacked[k]);
         codes[k] = unpacked[k];
     }
-    decoder->kernels.decode_f32_cb(plan, codes, n_stages, n, ec_crvq_row_scale(decoder->matrix, row), out);
+    decoder->kernels.decode_f32_cb(plan, codes, n_stages, n, ec_row_scale(decoder->matrix, row), out);
 }
 
 void ec_crvq_decode(const ec_decoder *decoder, uint64_t first, uint64_t count, float *out) {
     const ec_crvq_plan *plan = &decoder->crvq;
     uint64_t columns = decoder->matrix->columns, row = first / columns, column = first % columns;
-    uint64_t most = EC_TILE_WEIGHTS >> plan->dim_bits;
+    uint64_t most = EC_RUN_WEIGHTS >> plan->dim_bits;
     if (most > TILE_GROUPS) most = TILE_GROUPS;
-    float tile[EC_TILE_WEIGHTS];
+    float tile[EC_RUN_WEIGHTS];
     while (count > 0) {
         /* A step ends with the last stage that covers its groups (stage 0: with the row), or with the tile. */
         uint64_t group = column >> plan->dim_bits, lead = column & (plan->dim - 1);

@@ -98,7 +98,7 @@ static void multiply_rows(const ec_product *p, uint64_t first_row, size_t n_rows
         const uint8_t *codes = plan->planes[0] + first_row * stride + group;
         p->decoder->kernels.lookup_f32_cb(t.tables[0], n, codes, stride, n_rows, sums);
     }
-    for (size_t r = 0; r < n_rows; r++) sums[r] *= ec_crvq_row_scale(p->decoder->matrix, first_row + r);
+    for (size_t r = 0; r < n_rows; r++) sums[r] *= ec_row_scale(p->decoder->matrix, first_row + r);
 }
 
 void ec_product_table(const ec_product *p) {

@@ -6,15 +6,32 @@
 /* Tensors whose columns lie elsewhere than they belong, or in two matrices. */
 static int is_plain(const ec_tensor *t) { return t->permutation == NULL && t->n_critical == 0; }
 
+/* Weights of a matrix that lie one behind the other: the end of a row, whole rows, the start of a row. */
+static void decode_stretch(ec_decoder *decoder, uint64_t first, uint64_t count, float *out) {
+    uint64_t columns = decoder->matrix->columns;
+    while (count > 0) {
+        ec_region region = {first / columns, 1, first % columns, columns - first % columns};
+        if (region.n_columns > count) region.n_columns = count;
+        if (region.n_columns == columns) region.n_rows = count / columns;
+        uint64_t n = region.n_rows * region.n_columns;
+        ec_decoder_weights(decoder, &region, out, (size_t)columns);
+        first += n;
+        count -= n;
+        out += n;
+    }
+}
+
 /* Columns low .. high - 1 of a row, as far as they are in one matrix, which holds positions `offset` and
- * up of the row: decoded tile by tile in the order that they are stored in. */
+ * up of the row: decoded some at a time in the order that they are stored in. */
 static void decode_columns(ec_decoder *decoder, const uint8_t *order, uint64_t row, uint64_t offset, uint64_t low,
                            uint64_t high, float *out) {
-    uint64_t columns = decoder->matrix->columns;
-    float tile[EC_TILE_WEIGHTS];
-    for (uint64_t first = 0; first < columns; first += EC_TILE_WEIGHTS) {
-        uint64_t n = columns - first < EC_TILE_WEIGHTS ? columns - first : EC_TILE_WEIGHTS;
-        ec_decoder_run(decoder, row * columns + first, n, tile);
+    uint64_t columns = decoder->matrix->columns, most = ec_rotation(decoder->matrix);
+    float tile[EC_MAX_ROTATION];
+    if (most < EC_RUN_WEIGHTS) most = EC_RUN_WEIGHTS; /* both are powers of two */
+    for (uint64_t first = 0; first < columns; first += most) {
+        uint64_t n = columns - first < most ? columns - first : most;
+        ec_region region = {row, 1, first, n};
+        ec_decoder_weights(decoder, &region, tile, (size_t)n);
         for (uint64_t j = 0; j < n; j++) {
             uint64_t position = offset + first + j;
             uint64_t column = order != NULL ? ec_load_u16(order + 2 * position) : position;
@@ -29,7 +46,7 @@ static ec_status decode_range(const ec_tensor *t, uint64_t first, uint64_t count
     if (status == EC_OK && t->n_critical != 0) status = ec_decoder_start(&t->critical, isa, &critical);
     if (status != EC_OK || count == 0) return status;
     if (is_plain(t)) {
-        ec_decoder_run(&rest, first, count, out);
+        decode_stretch(&rest, first, count, out);
         return EC_OK;
     }
     uint64_t columns = t->n_critical + t->rest.columns, row = first / columns, low = first % columns;

@@ -35,19 +35,17 @@ static float lane_sum(const float *lanes) {
 
 /* Decodes the rows of `dots` from the block's row `row` and column `first` on, and adds to their lanes. */
 static void add_tile(const ec_product *p, ec_dots *dots, uint64_t row, uint64_t first) {
-    float weights[DECODED_ROWS][EC_TILE_WEIGHTS];
-    for (size_t r = 0; r < dots->n_rows; r++) {
-        uint64_t weight = (p->first_row + row + r) * p->decoder->matrix->columns + first;
-        ec_decoder_run(p->decoder, weight, dots->n, weights[r]);
-    }
+    float weights[DECODED_ROWS][EC_RUN_WEIGHTS];
+    ec_region region = {p->first_row + row, dots->n_rows, first, dots->n};
+    ec_decoder_run(p->decoder, &region, weights[0], EC_RUN_WEIGHTS);
     dots->w = weights[0];
-    dots->w_stride = EC_TILE_WEIGHTS;
+    dots->w_stride = EC_RUN_WEIGHTS;
     p->decoder->kernels.dots_f32_f32(dots);
 }
 
 static void multiply_block(const ec_product *p, const block *b) {
     uint64_t columns = p->decoder->matrix->columns;
-    size_t most = b->n_tokens * EC_TILE_WEIGHTS <= TILE_X ? EC_TILE_WEIGHTS : MIN_TILE;
+    size_t most = b->n_tokens * EC_RUN_WEIGHTS <= TILE_X ? EC_RUN_WEIGHTS : MIN_TILE;
     float lanes[BLOCK_SUMS][EC_LANES], gathered[TILE_X];
     memset(lanes, 0, b->n_rows * b->n_tokens * sizeof lanes[0]);
     for (uint64_t first = 0; first < columns; first += most) {

@@ -83,6 +83,8 @@ int ec_kernels_for(ec_isa isa, ec_kernels *kernels) {
         FALL_BACK(decode_f32_cb);
         FALL_BACK(table_f32_cb);
         FALL_BACK(lookup_f32_cb);
+        FALL_BACK(decode_f32_tr);
+        FALL_BACK(hadamard_f32);
         FALL_BACK(dots_f32_f32);
     }
     return 1;

@@ -26,6 +26,10 @@
 #define EC_TILE_INDICES 128 /* indices unpacked at a time: 512 bytes, and at most 2 KiB of weights */
 #define EC_TABLE_DIM 8      /* weights in a group, and */
 #define EC_TABLE_SIZE 256   /* codewords of a codebook, where products go by tables */
+#define EC_BAND_ROWS 16     /* rows and */
+#define EC_STRIP_COLUMNS 4  /* columns of a trellis's tile; a band is the tiles of 16 rows */
+#define EC_TILE_WEIGHTS (EC_BAND_ROWS * EC_STRIP_COLUMNS)
+#define EC_TILE_SLACK 16    /* bytes behind tiles that kernels may read */
 
 /* A winding made ready for the kernels: derived sizes, parameters in registers' width. */
 typedef struct ec_winding_plan {
@@ -59,6 +63,31 @@ typedef struct ec_crvq_plan {
     uint32_t shifts[EC_MAX_STAGES];
     const uint8_t *codebooks[EC_MAX_STAGES];
 } ec_crvq_plan;
+
+/* A trellis made ready for the kernels. The state of element i of a tile, counted row by row, begins at
+ * bit bits[i] of the tile; the top table_bits of (its 32 bits from there on) * multipliers[i % 2] are the
+ * place in the table. */
+typedef struct ec_trellis_plan {
+    uint32_t state_bits;
+    uint32_t step_bits;
+    uint32_t dim;
+    uint32_t multipliers[2]; /* times 2^(32 - state_bits), which drops bits that are not of the state */
+    uint32_t table_bits;
+    uint32_t wide;           /* 1: int16 table, 0: int8 */
+    const uint8_t *table;
+    uint16_t bits[EC_TILE_WEIGHTS];
+    uint64_t tile_bytes, band_bytes;
+} ec_trellis_plan;
+
+/* Writes the weights of n tiles that lie one behind the other to out: 16 rows of 4 n float32 each, row r
+ * from out + r * stride on, table entries times scales[r] (float32 [16]). EC_TILE_SLACK bytes behind the
+ * tiles can be read. */
+typedef void ec_decode_f32_tr_fn(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, const float *scales,
+                                 float *out, size_t stride);
+
+/* Multiplies x (float32 [n]) with a Hadamard matrix, n a power of two, at least 2: in rounds with h = 1, 2,
+ * 4 .. n / 2, the numbers a and b that are h apart become a + b and a - b. */
+typedef void ec_hadamard_f32_fn(float *x, size_t n);
 
 /* Writes the dim weights of each of n groups of a row to out (float32 [n][dim]): scale times the sum
  * of a codeword from each of the first n_stages codebooks; codes[k] are the n codes of stage k, each
@@ -98,6 +127,8 @@ typedef struct ec_kernels {
     ec_decode_f32_cb_fn *decode_f32_cb;
     ec_table_f32_cb_fn *table_f32_cb;
     ec_lookup_f32_cb_fn *lookup_f32_cb;
+    ec_decode_f32_tr_fn *decode_f32_tr;
+    ec_hadamard_f32_fn *hadamard_f32;
     ec_dots_f32_f32_fn *dots_f32_f32;
 } ec_kernels;
 

@@ -28,10 +28,16 @@ ec_status ec_decoder_start(const ec_matrix *matrix, ec_isa isa, ec_decoder *deco
     if (!ec_kernels_for(isa, &decoder->kernels)) return EC_UNSUPPORTED;
     if (matrix->codec == EC_CODEC_WINDING) ec_winding_start(matrix, &decoder->winding);
     if (matrix->codec == EC_CODEC_CRVQ) ec_crvq_start(matrix, &decoder->crvq);
+    if (matrix->codec == EC_CODEC_TRELLIS) ec_trellis_start(matrix, &decoder->trellis);
     return EC_OK;
 }
 
-void ec_decoder_run(ec_decoder *decoder, uint64_t first, uint64_t count, float *out) {
+float ec_row_scale(const ec_matrix *m, uint64_t row) {
+    return ec_half_to_float(ec_load_u16(m->scales + 2 * row)) * ec_load_f32(m->params);
+}
+
+/* Weights that lie one behind the other, counted row by row. */
+static void decode_stretch(ec_decoder *decoder, uint64_t first, uint64_t count, float *out) {
     const uint8_t *codes = decoder->matrix->codes;
     switch (decoder->matrix->codec) {
         case EC_CODEC_RAW_F32:
@@ -46,5 +52,20 @@ void ec_decoder_run(ec_decoder *decoder, uint64_t first, uint64_t count, float *
         case EC_CODEC_CRVQ:
             ec_crvq_decode(decoder, first, count, out);
             break;
+        case EC_CODEC_TRELLIS: /* has tiles */
+            break;
+    }
+}
+
+void ec_decoder_run(ec_decoder *decoder, const ec_region *region, float *out, size_t stride) {
+    uint64_t columns = decoder->matrix->columns, n = region->n_columns;
+    if (decoder->matrix->codec == EC_CODEC_TRELLIS) {
+        ec_trellis_decode(decoder, region, out, stride);
+    } else if (n == columns && stride == columns) {
+        decode_stretch(decoder, region->row * columns, region->n_rows * columns, out);
+    } else {
+        for (uint64_t i = 0; i < region->n_rows; i++) {
+            decode_stretch(decoder, (region->row + i) * columns + region->column, n, out + i * stride);
+        }
     }
 }

@@ -6,11 +6,6 @@
 
 #define EC_MAX_WEIGHTS (UINT64_C(1) << 40)
 
-/* Tiles of the trellis codec; a band is the tiles of EC_BAND_ROWS rows. */
-#define EC_BAND_ROWS 16
-#define EC_STRIP_COLUMNS 4
-#define EC_TILE_WEIGHTS (EC_BAND_ROWS * EC_STRIP_COLUMNS)
-
 uint32_t ec_winding_codes(const ec_winding *winding);      /* codes per class */
 uint32_t ec_winding_radix(const ec_winding *winding);      /* different indices */
 uint32_t ec_winding_index_bits(const ec_winding *winding); /* bits of an index, bit-packed */

@@ -88,7 +88,7 @@ void ec_winding_decode(ec_decoder *decoder, uint64_t first, uint64_t count, floa
     const ec_winding *w = &m->winding;
     ec_winding_plan *plan = &decoder->winding;
     uint32_t indices[EC_TILE_INDICES];
-    float tile[EC_TILE_WEIGHTS];
+    float tile[EC_RUN_WEIGHTS];
     while (count > 0) {
         /* A step ends at the next group (which has another scale) or with the tile. */
         uint64_t index = first / w->dim;

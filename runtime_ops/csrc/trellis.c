@@ -1,0 +1,119 @@
+/* Decoding of a trellis as it is stored, rotated if it is: tiles by the kernel, single rows by windows. */
+#include "matrix.h"
+#include "tensor.h"
+
+#define RUN_TILES 16   /* tiles that are decoded at a time, if not to where they belong: 4 KiB of weights */
+#define FEW_ROWS 4     /* rows of a band that windows read sooner than all 16 are decoded */
+#define LAST_TILES 4   /* at most so many tiles, each of at least 4 bytes, lie in the last EC_TILE_SLACK bytes */
+#define MAX_TILE_BYTES 64
+#define TAIL_BYTES 2   /* at most, behind a band's tiles */
+
+/* Where element i of a tile is in its bits. Steps that share a byte whole are spread over the tile
+ * (TrellisFormat.order). */
+static uint32_t first_bit(const ec_trellis *t, uint32_t i) {
+    uint32_t per_byte = t->dim == 1 && 8 % t->step_bits == 0 ? 8 / t->step_bits : 1;
+    uint32_t apart = EC_TILE_WEIGHTS / per_byte;
+    return (i % apart * per_byte + i / apart) / t->dim * t->step_bits;
+}
+
+void ec_trellis_start(const ec_matrix *m, ec_trellis_plan *plan) {
+    const ec_trellis *t = &m->trellis;
+    plan->state_bits = t->state_bits;
+    plan->step_bits = t->step_bits;
+    plan->dim = t->dim;
+    for (uint32_t d = 0; d < 2; d++) plan->multipliers[d] = t->multipliers[d % t->dim] << (32 - t->state_bits);
+    plan->table_bits = t->table_bits;
+    plan->wide = t->wide;
+    plan->table = t->table;
+    for (uint32_t i = 0; i < EC_TILE_WEIGHTS; i++) plan->bits[i] = (uint16_t)first_bit(t, i);
+    plan->tile_bytes = ec_trellis_tile_bytes(t);
+    plan->band_bytes = ec_trellis_band_bytes(t, m->columns);
+}
+
+/* Some columns of a row, each by the window of its state: at most 23 bits, of which those lie in the band
+ * that count. */
+static void decode_row(const ec_decoder *decoder, uint64_t row, uint64_t column, uint64_t n, float *out) {
+    const ec_trellis_plan *plan = &decoder->trellis;
+    const uint8_t *band = decoder->matrix->codes + row / EC_BAND_ROWS * plan->band_bytes;
+    const uint16_t *bits = plan->bits + row % EC_BAND_ROWS * EC_STRIP_COLUMNS;
+    float scale = ec_row_scale(decoder->matrix, row);
+    for (uint64_t j = column; j < column + n; j++) {
+        uint32_t bit = bits[j % EC_STRIP_COLUMNS], used = (bit & 7) + plan->state_bits;
+        const uint8_t *byte = band + j / EC_STRIP_COLUMNS * plan->tile_bytes + (bit >> 3);
+        uint32_t window = byte[0];
+        if (used > 8) window |= (uint32_t)byte[1] << 8;
+        if (used > 16) window |= (uint32_t)byte[2] << 16;
+        uint32_t place = (window >> (bit & 7)) * plan->multipliers[j % 2] >> (32 - plan->table_bits);
+        int32_t value = plan->wide ? (int16_t)ec_load_u16(plan->table + 2 * place) : (int8_t)plan->table[place];
+        out[j - column] = scale * (float)value;
+    }
+}
+
+/* Rows and tiles of a band. */
+typedef struct run {
+    uint64_t band, tile;
+    size_t n;
+    float scales[EC_BAND_ROWS]; /* 0 beyond the matrix */
+} run;
+
+/* All rows of the tiles. The last ones of the last band are copied, so that the kernel may read on. */
+static void decode_tiles(const ec_decoder *decoder, const run *r, float *out, size_t stride) {
+    const ec_trellis_plan *plan = &decoder->trellis;
+    uint64_t first = r->band * plan->band_bytes + r->tile * plan->tile_bytes;
+    uint64_t left = decoder->matrix->codes_bytes - first; /* from the first tile on */
+    const uint8_t *tiles = decoder->matrix->codes + first;
+    size_t in_place = r->n;
+    while (in_place > 0 && in_place * plan->tile_bytes + EC_TILE_SLACK > left) in_place--;
+    decoder->kernels.decode_f32_tr(plan, tiles, in_place, r->scales, out, stride);
+    if (in_place == r->n) return;
+    uint8_t last[LAST_TILES * MAX_TILE_BYTES + EC_TILE_SLACK] = {0};
+    uint64_t done = in_place * plan->tile_bytes;
+    uint64_t size = (r->n - in_place) * plan->tile_bytes + TAIL_BYTES;
+    memcpy(last, tiles + done, (size_t)(left - done < size ? left - done : size));
+    out += in_place * EC_STRIP_COLUMNS;
+    decoder->kernels.decode_f32_tr(plan, last, r->n - in_place, r->scales, out, stride);
+}
+
+/* Rows that lie in one band, at least one. */
+static void decode_band(const ec_decoder *decoder, const ec_region *region, float *out, size_t stride) {
+    run r = {.band = region->row / EC_BAND_ROWS};
+    size_t first = (size_t)(region->row % EC_BAND_ROWS), n_rows = (size_t)region->n_rows;
+    for (size_t i = 0; i < n_rows; i++) r.scales[first + i] = ec_row_scale(decoder->matrix, region->row + i);
+    float tiles[EC_BAND_ROWS][RUN_TILES * EC_STRIP_COLUMNS];
+    uint64_t column = region->column, left = region->n_columns;
+    while (left > 0) {
+        size_t lead = (size_t)(column % EC_STRIP_COLUMNS), n;
+        r.tile = column / EC_STRIP_COLUMNS;
+        if (n_rows == EC_BAND_ROWS && lead == 0 && left >= EC_STRIP_COLUMNS) {
+            r.n = (size_t)(left / EC_STRIP_COLUMNS);
+            n = r.n * EC_STRIP_COLUMNS;
+            decode_tiles(decoder, &r, out, stride);
+        } else {
+            size_t most = RUN_TILES * EC_STRIP_COLUMNS - lead;
+            n = left < most ? (size_t)left : most;
+            r.n = (lead + n + EC_STRIP_COLUMNS - 1) / EC_STRIP_COLUMNS;
+            decode_tiles(decoder, &r, tiles[0], RUN_TILES * EC_STRIP_COLUMNS);
+            for (size_t i = 0; i < n_rows; i++) memcpy(out + i * stride, tiles[first + i] + lead, n * sizeof *out);
+        }
+        out += n;
+        column += n;
+        left -= n;
+    }
+}
+
+void ec_trellis_decode(const ec_decoder *decoder, const ec_region *region, float *out, size_t stride) {
+    uint64_t end = region->row + region->n_rows;
+    ec_region part = *region;
+    for (; part.row < end; part.row += part.n_rows) {
+        uint64_t next = part.row - part.row % EC_BAND_ROWS + EC_BAND_ROWS;
+        part.n_rows = (next < end ? next : end) - part.row;
+        if (part.n_rows > FEW_ROWS) {
+            decode_band(decoder, &part, out, stride);
+        } else {
+            for (size_t i = 0; i < part.n_rows; i++) {
+                decode_row(decoder, part.row + i, part.column, part.n_columns, out + i * stride);
+            }
+        }
+        out += part.n_rows * stride;
+    }
+}

@@ -2,7 +2,8 @@
 
 The same windows of text for every system; `bpw` counts the whole file, `body_bpw` the matrices
 without embedding and head. The baseline is round-to-nearest integers with group 128, in a file with
-the same metadata. CRVQ needs a text to calibrate with, other than the one that is judged. Example:
+the same metadata. CRVQ needs a text to calibrate with, other than the one that is judged; so do
+the peers, other systems' types of the same weights (docs/benchmarks.md). Example:
 `python benchmarks/language_model.py --model edgecomp/data/bookworm --calibration
 edgecomp/data/bookworm_calib.txt --text edgecomp/data/bookworm_valid.txt --json`.
 """
@@ -10,18 +11,24 @@ edgecomp/data/bookworm_calib.txt --text edgecomp/data/bookworm_valid.txt --json`
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import integer_file
+import llama_cpp
+import llama_cpp_file
 import numpy as np
 from container_bytes import bytes_of
 from numpy.typing import NDArray
 from rows import Row, note, print_rows
 
 import edgecomp
-from edgecomp.checkpoint import Checkpoint, open_checkpoint
+from edgecomp.checkpoint import Checkpoint, CheckpointError, open_checkpoint
+from edgecomp.cli.errors import fail, report_error
+from edgecomp.cli.options import UsageError
 from edgecomp.compression import Calibration
 from edgecomp.encode import CrvqSettings, LatticeSettings, PaperSettings, Settings
 from edgecomp.evaluation import (
@@ -53,8 +60,26 @@ class System:
     body_bytes: int
     model: LanguageModel
 
+    @property
+    def name(self) -> str:
+        """Its name among all systems."""
+        return f"{self.system} {self.settings}"
 
-def edgecomp_systems(model: str, calibration: Path | None, folder: Path) -> list[System]:
+
+@dataclass(frozen=True)
+class Selection:
+    """What `--only` names: systems and codecs; all when it is empty."""
+
+    names: frozenset[str]
+
+    def has(self, *names: str) -> bool:
+        """Whether a case of that system or codec is wanted."""
+        return not self.names or not self.names.isdisjoint(names)
+
+
+def edgecomp_systems(
+    model: str, calibration: Path | None, folder: Path, only: Selection
+) -> list[System]:
     """The paper preset as published, the lattice preset at 2 to 6 bits, CRVQ at about 1 bit."""
     cases: dict[str, Settings] = {"paper, U 1600, box 0.1": PaperSettings()}
     cases |= {f"lattice, {bits} bits": LatticeSettings(bits=bits) for bits in BITS}
@@ -64,6 +89,8 @@ def edgecomp_systems(model: str, calibration: Path | None, folder: Path) -> list
         text = Calibration(calibration, windows=CALIBRATION_WINDOWS)
     systems = []
     for name, settings in cases.items():
+        if not only.has("edgecomp", settings.codec):
+            continue
         note(f"compress: {name}")
         path = folder / f"{name}.gguf"
         report = edgecomp.compress(model, path, settings, calibration=text)
@@ -75,8 +102,10 @@ def edgecomp_systems(model: str, calibration: Path | None, folder: Path) -> list
     return systems
 
 
-def integer_systems(checkpoint: Checkpoint, like: Path, folder: Path) -> list[System]:
-    """The baseline at 2 to 6 bits, for the tensors that the container `like` encodes."""
+def integer_systems(checkpoint: Checkpoint, folder: Path) -> list[System]:
+    """The baseline at 2 to 6 bits, for the tensors that a container encodes."""
+    like = folder / "like.gguf"
+    edgecomp.compress(str(checkpoint.folder), like, LatticeSettings(bits=4))
     weights = {entry.name: read_all(checkpoint, entry.name) for entry in checkpoint.tensors}
     shapes = {name: array.shape for name, array in weights.items()}
     systems = []
@@ -89,6 +118,20 @@ def integer_systems(checkpoint: Checkpoint, like: Path, folder: Path) -> list[Sy
         model = build_model(path.name, checkpoint.config, integer_file.read(path, shapes, bits))
         name = f"round to nearest, {bits} bits, group 128"
         systems.append(System("integers", "uniform", name, path.stat().st_size, body, model))
+    return systems
+
+
+def peer_systems(
+    builds: Sequence[llama_cpp.Build], checkpoint: Checkpoint, calibration: Path, folder: Path
+) -> list[System]:
+    """Every type of every build; PeerError when one of its tools is missing or fails."""
+    systems = []
+    for build in builds:
+        for file in llama_cpp.quantize(build, checkpoint, calibration, folder):
+            body = sum(count for name, count in file.tensor_bytes.items() if in_body(name))
+            weights = llama_cpp_file.read(file.decoded, checkpoint)
+            model = build_model(f"{build.name} {file.type}", checkpoint.config, weights)
+            systems.append(System(build.name, build.name, file.type, file.n_bytes, body, model))
     return systems
 
 
@@ -117,28 +160,79 @@ def quality_row(system: System, quality: Quality, n_weights: int, n_body: int) -
     }
 
 
-def main() -> None:
-    """Prints the rows."""
+def parse_arguments() -> argparse.Namespace:
+    """The command line; `builds` and `selection` are what it says of peers and `--only`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="Hugging Face folder or hub id")
     parser.add_argument("--text", required=True, type=Path, help="UTF-8 text to predict")
-    parser.add_argument("--calibration", type=Path, help="UTF-8 text, for rows of CRVQ")
+    parser.add_argument("--calibration", type=Path, help="UTF-8 text, for CRVQ and peers")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--quick", action="store_true", help=f"the first {QUICK_WINDOWS} windows")
     parser.add_argument("--windows", type=int, help="that many windows; the whole text by default")
+    parser.add_argument("--peers", default="", help=f"{llama_cpp.NAME}: adds its types")
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="NAME=PATH[:TYPE,...]",
+        help="another build's folder of llama-quantize and llama-imatrix; adds its types, by "
+        f"default {','.join(llama_cpp.OTHER_TYPES)}",
+    )
+    parser.add_argument("--only", default="", help="systems or codecs, comma-separated")
     arguments = parser.parse_args()
-    windows = arguments.windows or (QUICK_WINDOWS if arguments.quick else None)
+    arguments.selection = Selection(frozenset(filter(None, arguments.only.split(","))))
+    try:
+        builds = llama_cpp.find_builds(arguments.peers, arguments.peer)
+    except llama_cpp_file.PeerError as error:
+        parser.error(f"{error} ({error.hint})")
+    if builds and arguments.calibration is None:
+        parser.error("peers need a text for their importance matrix: --calibration")
+    arguments.builds = [build for build in builds if arguments.selection.has(build.name)]
+    return arguments
 
+
+def compressed_systems(
+    arguments: argparse.Namespace, checkpoint: Checkpoint, folder: Path
+) -> list[System]:
+    """Every system that the command line asks for, at least one.
+
+    Raises PeerError when a peer cannot be measured, UsageError when there is nothing to measure.
+    """
+    only: Selection = arguments.selection
+    # Peers first: what they lack shows at once.
+    peers = peer_systems(arguments.builds, checkpoint, arguments.calibration, folder)
+    systems = edgecomp_systems(arguments.model, arguments.calibration, folder, only)
+    if only.has("integers", "uniform"):
+        systems += integer_systems(checkpoint, folder)
+    if not systems + peers:
+        known = "edgecomp or its codecs, integers, and what --peers and --peer name"
+        raise UsageError(f"--only {arguments.only} leaves no system", f"expected {known}")
+    return systems + peers
+
+
+def main() -> None:
+    """Prints the rows."""
+    arguments = parse_arguments()
+    windows = arguments.windows or (QUICK_WINDOWS if arguments.quick else None)
+    try:
+        print_rows(measure(arguments, windows), arguments.json)
+    except llama_cpp_file.PeerError as error:
+        fail(str(error), error.hint)
+        sys.exit(1)
+    except (CheckpointError, UsageError) as error:
+        sys.exit(report_error(error))
+
+
+def measure(arguments: argparse.Namespace, windows: int | None) -> list[Row]:
+    """A row of the original and of every system, on the same windows of the text."""
     checkpoint = open_checkpoint(arguments.model)
     if checkpoint.tokenizer is None:
-        parser.error(f"{arguments.model} has no tokenizer.json")
+        raise CheckpointError(f"{arguments.model} has no tokenizer.json", "put the model's there")
     tokens = read_tokens(checkpoint.tokenizer, arguments.text.read_text(encoding="utf-8"))
     original = load_original(checkpoint)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        systems = edgecomp_systems(arguments.model, arguments.calibration, folder)
-        systems += integer_systems(checkpoint, folder / "lattice, 4 bits.gguf", folder)
-    candidates = {system.settings: system.model for system in systems}
+        systems = compressed_systems(arguments, checkpoint, Path(name))
+    candidates = {system.name: system.model for system in systems}
     with show_progress() as progress:
         scores = evaluate_models(candidates, original, tokens, windows, progress)
     body = [entry for entry in checkpoint.tensors if in_body(entry.name)]
@@ -149,9 +243,9 @@ def main() -> None:
     first = System("original", "none", "as published", file_bytes, body_bytes, original)
     rows = [quality_row(first, scores.original, checkpoint.n_weights, n_body)]
     for system in systems:
-        quality = scores.candidates[system.settings]
+        quality = scores.candidates[system.name]
         rows.append(quality_row(system, quality, checkpoint.n_weights, n_body))
-    print_rows(rows, arguments.json)
+    return rows
 
 
 if __name__ == "__main__":

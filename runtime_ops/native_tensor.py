@@ -79,7 +79,7 @@ class NativeTensor:
         crvq.codebooks = self._data(fmt.codebooks.array)
 
     def _set_trellis(self, trellis: CData, fmt: TrellisFormat) -> None:
-        for field in ("state_bits", "step_bits", "dim", "table_bits", "rotation", "seed"):
+        for field in ("state_bits", "step_bits", "dim", "fold", "table_bits", "rotation", "seed"):
             setattr(trellis, field, getattr(fmt, field))
         trellis.multipliers[0 : fmt.dim] = fmt.multipliers
         trellis.wide = int(fmt.table.array.itemsize == 2)

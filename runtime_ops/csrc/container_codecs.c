@@ -169,9 +169,10 @@ static uint32_t list_crvq(const ec_format *format, uint64_t rows, uint64_t colum
 /* ---- trellis ---------------------------------------------------------------------------------- */
 
 static ec_status take_trellis(ec_pairs *pairs, const char *prefix, ec_format *format) {
-    enum { CODEC, MULTIPLIERS, ROTATION, SEED, STATE_BITS, STEP_BITS, TABLE, TABLE_BITS, WIDE, N_KEYS };
+    enum { CODEC, FOLD, MULTIPLIERS, ROTATION, SEED, STATE_BITS, STEP_BITS, TABLE, TABLE_BITS, WIDE, N_KEYS };
     static const ec_key keys[N_KEYS] = {
         {"codec", EC_GGUF_STRING},
+        {"fold", EC_GGUF_U32},
         {"multipliers", EC_GGUF_ARRAY_OF(EC_GGUF_U32)},
         {"rotation", EC_GGUF_U32},
         {"seed", EC_GGUF_U32},
@@ -192,6 +193,7 @@ static ec_status take_trellis(ec_pairs *pairs, const char *prefix, ec_format *fo
     t->step_bits = ec_load_u32(v[STEP_BITS].bytes.data);
     t->dim = (uint32_t)v[MULTIPLIERS].count;
     for (uint32_t d = 0; d < t->dim; d++) t->multipliers[d] = ec_load_u32(v[MULTIPLIERS].bytes.data + 4 * d);
+    t->fold = ec_load_u32(v[FOLD].bytes.data);
     t->table_bits = ec_load_u32(v[TABLE_BITS].bytes.data);
     t->wide = v[WIDE].bytes.data[0];
     t->rotation = ec_load_u32(v[ROTATION].bytes.data);

@@ -65,13 +65,14 @@ typedef struct ec_crvq_plan {
 } ec_crvq_plan;
 
 /* A trellis made ready for the kernels. The state of element i of a tile, counted row by row, begins at
- * bit bits[i] of the tile; the top table_bits of (its 32 bits from there on) * multipliers[i % 2] are the
- * place in the table. */
+ * bit bits[i] of the tile: s are the state_bits bits from there on, and the top table_bits of
+ * (s ^ s >> fold) * multipliers[i % 2] are the place in the table. */
 typedef struct ec_trellis_plan {
     uint32_t state_bits;
     uint32_t step_bits;
     uint32_t dim;
-    uint32_t multipliers[2]; /* times 2^(32 - state_bits), which drops bits that are not of the state */
+    uint32_t fold;           /* 31 for none: no bit of a state is that high */
+    uint32_t multipliers[2]; /* times 2^(32 - state_bits): the angle lies in the top bits */
     uint32_t table_bits;
     uint32_t wide;           /* 1: int16 table, 0: int8 */
     const uint8_t *table;

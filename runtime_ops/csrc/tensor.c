@@ -164,6 +164,7 @@ ec_status ec_trellis_check(const ec_trellis *t) {
     for (uint32_t d = 0; d < t->dim; d++) {
         if (t->multipliers[d] % 2 == 0 || t->multipliers[d] >> state_bits != 0) return EC_BAD_FORMAT;
     }
+    if (t->fold >= state_bits) return EC_BAD_FORMAT;
     if (t->table_bits < MIN_TABLE_BITS || t->table_bits > MAX_TABLE_BITS) return EC_BAD_FORMAT;
     if (t->table_bits > state_bits || t->wide > 1) return EC_BAD_FORMAT;
     if (t->rotation == 0) return t->seed == 0 ? EC_OK : EC_BAD_FORMAT;

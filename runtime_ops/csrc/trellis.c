@@ -22,6 +22,7 @@ void ec_trellis_start(const ec_matrix *m, ec_trellis_plan *plan) {
     plan->step_bits = t->step_bits;
     plan->dim = t->dim;
     for (uint32_t d = 0; d < 2; d++) plan->multipliers[d] = t->multipliers[d % t->dim] << (32 - t->state_bits);
+    plan->fold = t->fold != 0 ? t->fold : 31;
     plan->table_bits = t->table_bits;
     plan->wide = t->wide;
     plan->table = t->table;
@@ -43,7 +44,8 @@ static void decode_row(const ec_decoder *decoder, uint64_t row, uint64_t column,
         uint32_t window = byte[0];
         if (used > 8) window |= (uint32_t)byte[1] << 8;
         if (used > 16) window |= (uint32_t)byte[2] << 16;
-        uint32_t place = (window >> (bit & 7)) * plan->multipliers[j % 2] >> (32 - plan->table_bits);
+        uint32_t state = window >> (bit & 7) & ((UINT32_C(1) << plan->state_bits) - 1);
+        uint32_t place = (state ^ state >> plan->fold) * plan->multipliers[j % 2] >> (32 - plan->table_bits);
         int32_t value = plan->wide ? (int16_t)ec_load_u16(plan->table + 2 * place) : (int8_t)plan->table[place];
         out[j - column] = scale * (float)value;
     }

@@ -24,8 +24,9 @@ class TrellisFormat:
 
     The matrix is cut into tiles of 16 rows and 4 columns; a band is the tiles of 16 rows, left to
     right, its codes one bit string. Step t of it gives `dim` weights: its state s are the
-    `state_bits` bits from bit `t * step_bits` on, low bits first, and weight d is
-    `table[(multipliers[d] * s mod 2**state_bits) >> (state_bits - log2(len(table)))]` times the
+    `state_bits` bits from bit `t * step_bits` on, low bits first, and with `x = s ^ (s >> fold)`
+    (`x = s` if fold is 0) weight d is
+    `table[(multipliers[d] * x mod 2**state_bits) >> (state_bits - log2(len(table)))]` times the
     row's scale times params[0]. So a step has `step_bits` bits of its own and shares the others
     with those that follow; 2**step_bits neighbouring integers are the states that it may have.
 
@@ -38,6 +39,7 @@ class TrellisFormat:
     step_bits: int  # k, 1..8, less than state_bits
     multipliers: tuple[int, ...]  # one per weight of a step, odd, below 2**state_bits
     table: Table  # int8 or int16, 2**4 to 2**12 entries, at most 2**state_bits
+    fold: int = 0  # 0: none, else below state_bits
     rotation: int = 0  # 0: none, else a power of two that divides the columns, 2..4096
     seed: int = 0  # of the signs, below 2**32; 0 without a rotation
     codec: ClassVar[str] = "trellis"
@@ -57,6 +59,7 @@ class TrellisFormat:
             "multipliers",
             f"one or two odd numbers below {1 << self.state_bits}",
         )
+        need(0 <= self.fold < self.state_bits, "fold", f"0..{self.state_bits - 1}")
         size = self.table.array.size
         sizes = [1 << b for b in range(MIN_TABLE_BITS, min(MAX_TABLE_BITS, self.state_bits) + 1)]
         if self.table.dtype not in ("|i1", "<i2") or size not in sizes:

@@ -41,6 +41,8 @@ def decode_f32_tr(
     """
     mask = np.uint32((1 << fmt.state_bits) - 1)
     shift = np.uint32(fmt.state_bits - fmt.table_bits)
+    if fmt.fold:
+        states = states ^ states >> np.uint32(fmt.fold)
     angles = states[:, :, None] * np.array(fmt.multipliers, np.uint32) & mask
     values = fmt.table.array.astype(np.float32)[angles >> shift]
     bands, tiles = fmt.tiles(shape)

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from exporters.gguf.codecs import CODECS, FORMATS_KEY, Fields, format_table
+from exporters.gguf.codec import Fields
+from exporters.gguf.codecs import CODECS, FORMATS_KEY, format_table
 from exporters.gguf.spec import PAYLOAD_TYPES, TensorType
 from runtime_ops.formats import Format
 

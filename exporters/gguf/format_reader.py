@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.gguf.codecs import CODECS, FORMATS_KEY, Codec, Fields
+from exporters.gguf.codec import Codec, Fields
+from exporters.gguf.codecs import CODECS, FORMATS_KEY
 from exporters.gguf.parse import Entry
 from exporters.gguf.payloads import Payloads
 from exporters.gguf.spec import (

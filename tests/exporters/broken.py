@@ -12,11 +12,13 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "container_v1.gguf"
 # ec_status
 TRUNCATED, MAGIC, VERSION, METADATA, TENSOR, FORMAT = range(1, 7)
 # In the golden container, format 0 has a group, 1 is companded, 2 is the paper's, 3 and 4 are raw;
-# 5 to 7 are sums of codewords (7 with one codebook), 8 to 10 split or reorder columns.
+# 5 to 7 are sums of codewords (7 with one codebook), 8 to 10 split or reorder columns; 11 to 13 are
+# trellises, 14 and 15 split columns into such and others.
 GROUPED, TABLE, PLAIN, RAW = (f"edgecomp.format.{i}." for i in range(4))
 ADDITIVE, NARROWER, ONE_BOOK, REORDERED, MOVED, SPLIT = (
     f"edgecomp.format.{i}." for i in range(5, 11)
 )
+TRELLIS, ROTATED, PAIRED, COMBINED = (f"edgecomp.format.{i}." for i in range(11, 15))
 
 
 @dataclass(frozen=True)

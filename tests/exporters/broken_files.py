@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from exporters.gguf.codecs import COLUMNS, CRVQ
+from exporters.gguf.codecs import TRELLIS as TRELLIS_CODEC
 from exporters.gguf.spec import FILE_KEYS
 from tests.exporters.broken import (
     ADDITIVE,
@@ -15,11 +16,13 @@ from tests.exporters.broken import (
     RAW,
     SPLIT,
     TENSOR,
+    TRELLIS,
     TRUNCATED,
     VERSION,
     Broken,
 )
 from tests.exporters.broken_formats import BROKEN_FORMATS
+from tests.exporters.broken_trellis import BROKEN_TRELLIS
 from tests.exporters.changes import (
     add_formats,
     array_head,
@@ -164,7 +167,7 @@ KEYS = (
            VERSION),
     Broken("version 2 with another codec",
            several(put("edgecomp.format_version", value(U32, 2)),
-           put(GROUPED + "codec", value(STRING, b"trellis"))), "version: 2, expected 1", VERSION),
+           put(GROUPED + "codec", value(STRING, b"ternary"))), "version: 2, expected 1", VERSION),
     Broken("version 2 with other keys",
            several(put("edgecomp.format_version", value(U32, 2)),
            put("edgecomp.new", value(U8, 1))),
@@ -183,15 +186,15 @@ KEYS = (
            METADATA),
     Broken("type of alignment", put("general.alignment", value(U64, 32)), "type u64", METADATA),
     Broken("no formats", put("edgecomp.format.count", value(U32, 0)), "count: 0", METADATA),
-    Broken("fewer formats", put("edgecomp.format.count", value(U32, 10)), "not known", METADATA),
-    Broken("more formats", put("edgecomp.format.count", value(U32, 12)), "missing", METADATA),
+    Broken("fewer formats", put("edgecomp.format.count", value(U32, 15)), "not known", METADATA),
+    Broken("more formats", put("edgecomp.format.count", value(U32, 17)), "missing", METADATA),
     Broken("many formats", put("edgecomp.format.count", value(U32, 1 << 31)), "1..2048", METADATA),
-    Broken("2049 formats", add_formats(3, 2038), "1..2048", METADATA),
+    Broken("2049 formats", add_formats(3, 2033), "1..2048", METADATA),
     *(Broken(f"without {key}", remove(key), f"{key}: missing", METADATA)
-      for prefix, codec in ((ADDITIVE, CRVQ), (SPLIT, COLUMNS))
+      for prefix, codec in ((ADDITIVE, CRVQ), (SPLIT, COLUMNS), (TRELLIS, TRELLIS_CODEC))
       for key in (prefix + last for last in (*codec.keys, "codec"))),
     *(Broken(f"type of {key}", put(key, value(U8, 1)), f"{key}: type u8", METADATA)
-      for prefix, codec in ((ADDITIVE, CRVQ), (SPLIT, COLUMNS))
+      for prefix, codec in ((ADDITIVE, CRVQ), (SPLIT, COLUMNS), (TRELLIS, TRELLIS_CODEC))
       for key in (prefix + last for last in (*codec.keys, "codec"))),
 )  # fmt: skip
 
@@ -210,12 +213,12 @@ TENSORS = (
     *(Broken(f"name {name!r}", put_string(T + "names", 5, name), "control character", METADATA)
       for name in (b"z\x1b[2J", b"z\x00", b"z\x7f", b"z\xc2\x80", b"z\xc2\x9f")),
     Broken("substitute name", put_string(T + "names", 0, b"#1"), "starts with '#'", METADATA),
-    Broken("format 11", put_element(T + "formats", 0, 11), "format 11, expected less than 11",
+    Broken("format 16", put_element(T + "formats", 0, 16), "format 16, expected less than 16",
            METADATA),
-    Broken("format 2**32-1", put_element(T + "formats", 0, (1 << 32) - 1), "less than 11",
+    Broken("format 2**32-1", put_element(T + "formats", 0, (1 << 32) - 1), "less than 16",
            METADATA),
     Broken("9 dims", several(put_element(T + "n_dims", 0, 9),
-           put(T + "dims", array(U64, [1] * 27))),
+           put(T + "dims", array(U64, [1] * 36))),
            "9 dimensions", TENSOR),
     Broken("n_dims overflow", put_element(T + "n_dims", 0, (1 << 32) - 1), "values, expected",
            METADATA),
@@ -226,7 +229,7 @@ TENSORS = (
            "more than", TENSOR),
     Broken("side 2**64-1", put_element(T + "dims", 2, (1 << 64) - 1), "more than", TENSOR),
     Broken("other shape", put_element(T + "dims", 0, 3), "size is 15, expected 23", TENSOR),
-    *(Broken(f"error bound {bound}", put(T + "error_bounds", array(F32, [0, 0, bound] + [0] * 8)),
+    *(Broken(f"error bound {bound}", put(T + "error_bounds", array(F32, [0, 0, bound] + [0] * 13)),
              "error_bound", METADATA) for bound in (float("nan"), float("inf"), -1.0)),
     Broken("digest in capitals", put_string(T + "sha256", 1, b"A" * 64), "64 hex digits", METADATA),
     Broken("short digest", put_string(T + "sha256", 1, b"a" * 63), "64 hex digits", METADATA),
@@ -257,7 +260,7 @@ PAYLOADS = (
     Broken("overlap", put_info("layers.1.weight.scales", "offset", 0), "offset is 0", TENSOR),
     Broken("one payload too few", lambda file: file.infos.pop(), "missing", TENSOR),
     Broken("one payload too many", lambda file: file.infos.append(file.infos[-1]),
-           "40 GGUF tensors",
+           "63 GGUF tensors",
            TENSOR),
     Broken("padding of a payload", put_data("layers.0.weight.scales", 4, b"\x01"),
            "padding at byte",
@@ -272,7 +275,7 @@ PAYLOADS = (
     Broken("no data", lambda file: setattr(file, "data", b""), "expected to end by", TRUNCATED),
 )  # fmt: skip
 
-BROKEN_FILES = (*STRUCTURE, *UTF8, *KEYS, *BROKEN_FORMATS, *TENSORS, *PAYLOADS)
+BROKEN_FILES = (*STRUCTURE, *UTF8, *KEYS, *BROKEN_FORMATS, *BROKEN_TRELLIS, *TENSORS, *PAYLOADS)
 
 
 def truncations() -> list[bytes]:

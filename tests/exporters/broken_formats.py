@@ -42,12 +42,12 @@ from tests.exporters.gguf_bytes import (
 )
 
 FORMATS = (
-    Broken("codec", put(GROUPED + "codec", value(STRING, b"trellis")), "unknown codec 'trellis'",
+    Broken("codec", put(GROUPED + "codec", value(STRING, b"ternary")), "unknown codec 'ternary'",
            FORMAT),
     Broken("codec of the first key", several(put(RAW + "aaa", value(U8, 1)),
-           put(RAW + "codec", value(STRING, b"trellis"))), "unknown codec 'trellis'", FORMAT),
+           put(RAW + "codec", value(STRING, b"ternary"))), "unknown codec 'ternary'", FORMAT),
     Broken("codec of the last key", several(*(remove(GROUPED + key) for key in WINDING.keys),
-           put(GROUPED + "codec", value(STRING, b"trellis"))), "unknown codec 'trellis'", FORMAT),
+           put(GROUPED + "codec", value(STRING, b"ternary"))), "unknown codec 'ternary'", FORMAT),
     Broken("raw codec", put(RAW + "codec", value(STRING, b"RAW")), "unknown codec 'RAW'", FORMAT),
     Broken("dtype", put(RAW + "dtype", value(STRING, b"bf16")), "'bf16'", FORMAT),
     *(Broken(f"{key} {new}", put(GROUPED + key, value(U32, new)), f"{key} is {new}", FORMAT)
@@ -99,14 +99,14 @@ TABLES = (
            "table 3 is i8(4,), expected i16(10,)", FORMAT),
     Broken("new table without a payload", put(NARROWER + "codebooks", value(U32, 3)),
            "type is 24, expected 25", TENSOR),
-    Broken("unused table", add_table(bytes(32)), "data offset 320, expected 288",
+    Broken("unused table", add_table(bytes(32)), "data offset 416, expected 384",
            TENSOR),
     Broken("name of a table", put_info("table.4", "name", b"table.04"), "name is 'table.04'",
            TENSOR),
     Broken("tables of 2**26 bytes and more",
            several(add_table(struct.pack("<65536H", *range(1 << 16))),
-           add_formats(9, 512, columns=1 << 16, permutation=5)),
-           "tables of 67109324 bytes, expected <= 67108864", FORMAT),
+           add_formats(9, 512, columns=1 << 16, permutation=7)),
+           "tables of 67109440 bytes, expected <= 67108864", FORMAT),
 )  # fmt: skip
 
 CODEBOOKS = (

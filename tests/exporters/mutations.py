@@ -127,7 +127,7 @@ def _draw_value(draw: st.DrawFn, parts: GGUFBytes) -> None:
         F32: st.floats(width=32),
         BOOL: st.integers(0, 2),
         STRING: st.binary(max_size=80)
-        | st.sampled_from([b"raw", b"winding", b"crvq", b"columns", b"f16", b"radix"]),
+        | st.sampled_from([b"raw", b"winding", b"crvq", b"trellis", b"columns", b"f16", b"radix"]),
     }
     gguf_type = draw(st.sampled_from([*contents]))
     if draw(st.booleans()):

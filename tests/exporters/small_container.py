@@ -12,6 +12,7 @@ from runtime_ops.formats import (
     Format,
     RawFormat,
     Table,
+    TrellisFormat,
     WindingFormat,
 )
 
@@ -47,10 +48,20 @@ ORDER = Table.of(np.array([9, 0, 8, 1, 7, 2, 6, 3, 5, 4], np.uint16))
 REORDERED = ColumnsFormat(ONE_BOOK, critical=COMPANDED, n_critical=3, permutation=ORDER)
 MOVED = ColumnsFormat(RawFormat("f16"), permutation=ORDER)
 SPLIT = ColumnsFormat(LATTICE, critical=NARROWER, n_critical=4)
+QUANTILES = Table.of(np.arange(-120, 136, 16, dtype=np.int8))
+WIDE_QUANTILES = Table.of((np.arange(32, dtype=np.int16) - 16) * 2047)
+TRELLIS = TrellisFormat(state_bits=8, step_bits=2, multipliers=(71,), table=QUANTILES)
+ROTATED = TrellisFormat(
+    state_bits=12, step_bits=3, multipliers=(2473,), table=WIDE_QUANTILES, fold=5,
+    rotation=4, seed=(1 << 32) - 1,
+)  # fmt: skip
+PAIRED = TrellisFormat(state_bits=16, step_bits=5, multipliers=(40503, 1), table=QUANTILES, fold=15)
+COMBINED = ColumnsFormat(ROTATED, critical=PAIRED, n_critical=2, permutation=ORDER)
+BEFORE_TRELLIS = ColumnsFormat(TRELLIS, critical=LATTICE, n_critical=1)
 
 
 def small_bundle() -> ModelBundle:
-    """Eleven tensors in eleven formats of every codec; the same bytes every time."""
+    """Sixteen tensors in sixteen formats of every codec; the same bytes every time."""
     random = np.random.default_rng(20261122)
     tensors = {
         "scalar": _encoded(RawFormat("f32"), (), random, 0.0),
@@ -64,6 +75,11 @@ def small_bundle() -> ModelBundle:
         "split.a": _encoded(REORDERED, (3, 10), random, 0.5),
         "split.b": _encoded(MOVED, (2, 2, 5), random, 0.0),
         FITTING_NAME: _encoded(SPLIT, (2, 9), random, 0.5),
+        "trellis.a": _encoded(TRELLIS, (17, 6), random, 0.5),
+        "trellis.b": _encoded(ROTATED, (3, 2, 4), random, 0.5),
+        "trellis.c": _encoded(PAIRED, (), random, 0.5),
+        "trellis.d": _encoded(COMBINED, (3, 10), random, 0.5),
+        "trellis.e": _encoded(BEFORE_TRELLIS, (2, 5), random, 0.5),
     }
     return ModelBundle(
         name="small",

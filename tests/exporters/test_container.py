@@ -25,6 +25,7 @@ from tests.exporters.gguf_bytes import take_apart
 from tests.exporters.small_container import FITTING_NAME, LONG_NAME, small_bundle
 
 WRITER = "edgecomp golden"
+LATTICES = ["layers.0.weight", "layers.10.weight", FITTING_NAME, "trellis.e"]
 
 
 def written(bundle: ModelBundle, folder: Path) -> bytes:
@@ -129,7 +130,7 @@ def test_ggufs_own_reader_sees_the_same_file() -> None:
     with open_container(GOLDEN) as container:
         assert {key: reader.fields[key].contents() for key in keys} == container.metadata
         found = {tensor.name: tensor for tensor in reader.tensors}
-        assert len(found) == len(parts.infos) == 39
+        assert len(found) == len(parts.infos) == 62
         for i, entry in enumerate(container.tensors):
             for part, array in container.read(entry.name).parts.items():
                 name = f"{entry.name}.{part}"
@@ -229,13 +230,17 @@ def test_every_flipped_byte_of_a_tensor_is_found_by_its_digest() -> None:
 @pytest.mark.parametrize(
     ("key", "at", "damaged"),
     [
-        ("edgecomp.format.0.generator", 16, ["layers.0.weight", "layers.10.weight", FITTING_NAME]),
-        ("edgecomp.format.0.shift", 16, ["layers.0.weight", "layers.10.weight", FITTING_NAME]),
+        ("edgecomp.format.0.generator", 16, LATTICES),
+        ("edgecomp.format.0.shift", 16, LATTICES),
         ("edgecomp.format.1.shift", 28, ["layers.1.weight", "split.a"]),
-        ("edgecomp.format.0.offset", 4, ["layers.0.weight", "layers.10.weight", FITTING_NAME]),
+        ("edgecomp.format.0.offset", 4, LATTICES),
         ("edgecomp.format.2.levels", 4, [LONG_NAME]),
         ("edgecomp.format.5.shifts", 16, ["shared.a"]),
         ("edgecomp.format.6.shifts", 20, ["shared.b", FITTING_NAME]),
+        ("edgecomp.format.11.fold", 4, ["trellis.a", "trellis.e"]),
+        ("edgecomp.format.12.multipliers", 17, ["trellis.b", "trellis.d"]),
+        ("edgecomp.format.12.seed", 4, ["trellis.b", "trellis.d"]),
+        ("edgecomp.format.13.multipliers", 21, ["trellis.c", "trellis.d"]),
         ("edgecomp.tensor.error_bounds", 16 + 4, ["layers.1.weight"]),
     ],
 )
@@ -264,7 +269,7 @@ def test_progress_ends_at_the_size_of_the_data(tmp_path: Path) -> None:
     assert calls[-1] == (data_bytes, data_bytes)
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
     assert summary.file_bytes == (tmp_path / "out.gguf").stat().st_size
-    assert (summary.n_tensors, summary.n_weights) == (11, 194)
+    assert (summary.n_tensors, summary.n_weights) == (16, 361)
 
 
 def test_each_tensor_is_loaded_twice_and_one_at_a_time(tmp_path: Path) -> None:

@@ -19,7 +19,15 @@ from exporters.gguf.spec import (
     Kind,
 )
 from runtime_ops import reference
-from runtime_ops.formats import CrvqFormat, EncodedTensor, Table, columns, crvq, part
+from runtime_ops.formats import (
+    CrvqFormat,
+    EncodedTensor,
+    Table,
+    TrellisFormat,
+    columns,
+    crvq,
+    part,
+)
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "format.md").read_text()
@@ -131,7 +139,7 @@ def test_parts_of_the_page_and_of_the_c_reader() -> None:
 
 def test_tables_of_the_page() -> None:
     """The keys that name a table, and the type that each is stored in."""
-    fields = {"levels": 3, "dim": 2, "code_bits": 1, "shifts": [0], "columns": 7}
+    fields = {"levels": 3, "dim": 2, "code_bits": 1, "shifts": [0], "columns": 7, "table_bits": 4}
     expected = {
         f"{name} {codec.table_key.name}": {
             PAYLOAD_TYPES[codec.table_key.spec({**fields, "wide": wide}).dtype].name.lower()
@@ -161,6 +169,49 @@ def test_example_of_crvq() -> None:
     }
     tensor = EncodedTensor(CrvqFormat(2, 1, (), (2,), table), (1, 3), parts)
     assert reference.decode(tensor).tolist() == [numbers[-3:]]
+
+
+def test_example_of_trellis() -> None:
+    """The sizes, weights and inputs that the page states, from the parameters that it states."""
+    example = re.search(r"Example: a matrix of 20 rows.*?\n\n", PAGE, flags=re.S)
+    assert example is not None
+    numbers = [float(n) for n in re.findall(r"(?<!-)-?\b\d+(?:\.\d+)?", example[0])]
+    rows, columns, state_bits, step_bits, multiplier, fold, table_bits, rotation, seed = map(
+        int, numbers[:9]
+    )
+    table = np.arange(-120, 136, 16, dtype=np.int8)
+    assert len(table) == 1 << table_bits
+    fmt = TrellisFormat(
+        state_bits, step_bits, (multiplier,), Table.of(table), fold, rotation, seed
+    )  # fmt: skip
+    shape = rows, columns
+    sizes = [spec.size * spec.dtype.itemsize for spec in fmt.part_specs(shape)]
+    bands, tiles = fmt.tiles(shape)
+    stated = [bands, tiles, fmt.steps_per_tile, fmt.tile_bytes, fmt.tail_bytes, *sizes]
+    assert numbers[9:17] == stated
+    codes = np.zeros(sizes[0], np.uint8)
+    codes[:2] = numbers[17:19]
+    parts = {
+        "codes": codes,
+        "scales": np.full(rows, 0.5, np.float16),
+        "params": np.array([0.25], np.float32),
+    }
+    states = reference.trellis_states(fmt, parts, shape)[0, :2]
+    folded = states ^ states >> fold
+    angles = folded * multiplier % 256
+    entries = angles >> 4
+    first, second = np.stack([states, folded, angles], axis=1).tolist()
+    assert numbers[19:27] == [0, *first, 1, *second]
+    assert numbers[27:30] == table[[0, 1, -1]].tolist()
+    values = table[entries].tolist()
+    assert numbers[30:36] == [entries[0], values[0], 0, entries[1], values[1], 16]
+    assert fmt.order[:2].tolist() == [0, 16]
+    stored = reference.stored_matrix(fmt, parts, shape)
+    assert numbers[36:40] == [0.5, 0.25, stored[0, 0], stored[4, 0]]
+    signs, x = reference.signs(fmt, 4), np.array([[1, 2, 3, 4]], np.float32)
+    once = reference.hadamard(x * signs, 2)
+    steps = [signs, x, x * signs, once, reference.rotate(fmt, x)]
+    assert numbers[40:] == [n for step in steps for n in step.reshape(-1).tolist()]
 
 
 def test_when_products_go_by_tables() -> None:

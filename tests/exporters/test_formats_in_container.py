@@ -33,7 +33,9 @@ from tests.exporters.broken import GOLDEN
 from tests.exporters.gguf_bytes import take_apart
 from tests.exporters.small_container import (
     ADDITIVE,
+    BEFORE_TRELLIS,
     CODEBOOKS,
+    COMBINED,
     COMPANDED,
     FITTING_NAME,
     LATTICE,
@@ -42,9 +44,14 @@ from tests.exporters.small_container import (
     NARROWER,
     ONE_BOOK,
     ORDER,
+    PAIRED,
     PAPER,
+    QUANTILES,
     REORDERED,
+    ROTATED,
     SPLIT,
+    TRELLIS,
+    WIDE_QUANTILES,
 )
 
 F16 = RawFormat("f16")
@@ -67,15 +74,15 @@ def test_formats_come_behind_those_that_they_are_made_of() -> None:
     with open_container(GOLDEN) as container:
         assert container.formats == (
             LATTICE, COMPANDED, PAPER, F16, RawFormat("f32"), ADDITIVE, NARROWER, ONE_BOOK,
-            REORDERED, MOVED, SPLIT,
+            REORDERED, MOVED, SPLIT, TRELLIS, ROTATED, PAIRED, COMBINED, BEFORE_TRELLIS,
         )  # fmt: skip
 
 
 def test_tables_are_stored_once_in_the_order_of_their_formats() -> None:
     infos = take_apart(GOLDEN.read_bytes()).infos
     assert COMPANDED.table is not None
-    sizes = [len(COMPANDED.table), CODEBOOKS.array.size, 4, ORDER.array.size]
-    assert [(i.name, i.dims) for i in infos[:4]] == [
+    sizes = [len(COMPANDED.table), CODEBOOKS.array.size, 4, ORDER.array.size, 16, 32]
+    assert [(i.name, i.dims) for i in infos[:6]] == [
         (b"table.%d" % number, [size]) for number, size in enumerate(sizes, 1)
     ]
     with open_container(GOLDEN) as container:
@@ -83,6 +90,9 @@ def test_tables_are_stored_once_in_the_order_of_their_formats() -> None:
         assert container.metadata["edgecomp.format.6.codebooks"] == 2
         assert container.metadata["edgecomp.format.8.permutation"] == 4
         assert container.metadata["edgecomp.format.9.permutation"] == 4
+        assert container.metadata["edgecomp.format.11.table"] == 5
+        assert container.metadata["edgecomp.format.13.table"] == 5
+        assert container.metadata["edgecomp.format.14.permutation"] == 4
 
 
 def test_tables_with_the_same_bytes_are_one_table() -> None:
@@ -123,6 +133,7 @@ def test_file_has_the_sizes_that_were_foretold() -> None:
         assert first.offset + sum(sizes) == data
     assert table_bytes([RawFormat(), LATTICE]) == 0
     assert table_bytes([COMPANDED, ADDITIVE, NARROWER, REORDERED]) == 32 + 192 + 32 + 32
+    assert table_bytes([COMBINED, TRELLIS]) == 32 + 64 + 32
 
 
 def test_sizes_of_a_format_that_does_not_fit() -> None:
@@ -130,6 +141,8 @@ def test_sizes_of_a_format_that_does_not_fit() -> None:
         tensor_bytes(MOVED, (2, 9))
     with pytest.raises(FormatError, match="3 critical groups, expected at most 1"):
         tensor_bytes(ADDITIVE, (2, 3))
+    with pytest.raises(FormatError, match="rotation is 4, expected a divisor of 6 columns"):
+        tensor_bytes(ROTATED, (2, 6))
 
 
 def test_as_many_formats_as_there_may_be(tmp_path: Path) -> None:
@@ -165,6 +178,10 @@ def test_digest_is_the_one_of_the_specification() -> None:
         "<18I", 2, 1, 16, 1 << 28, 0, 0, 0, 1 << 27, 0, 0, 0, 16, 1, 0, 1, 8, 0, 0
     )
     with_table = struct.pack("<18I", *companded) + table
+    trellis = struct.pack("<11I", 5, 8, 2, 1, 0, 71, 0, 4, 0, 0, 0) + QUANTILES.data
+    rotated = struct.pack("<11I", 5, 12, 3, 1, 5, 2473, 0, 5, 1, 4, (1 << 32) - 1)
+    rotated += WIDE_QUANTILES.data
+    paired = struct.pack("<11I", 5, 16, 5, 2, 15, 40503, 1, 4, 0, 0, 0) + QUANTILES.data
     expected = {
         LONG_NAME: struct.pack("<18I", *paper) + struct.pack("<I2Q", 2, 3, 7),
         "layers.1.weight": with_table + struct.pack("<I2Q", 2, 4, 6),
@@ -184,6 +201,15 @@ def test_digest_is_the_one_of_the_specification() -> None:
         + narrower
         + lattice
         + struct.pack("<I2Q", 2, 2, 9),
+        "trellis.a": trellis + struct.pack("<I2Q", 2, 17, 6),
+        "trellis.b": rotated + struct.pack("<I3Q", 3, 3, 2, 4),
+        "trellis.c": paired + struct.pack("<I", 0),
+        "trellis.d": struct.pack("<3I", 4, 2, 10)
+        + ORDER.data
+        + paired
+        + rotated
+        + struct.pack("<I2Q", 2, 3, 10),
+        "trellis.e": struct.pack("<3I", 4, 1, 0) + lattice + trellis + struct.pack("<I2Q", 2, 2, 5),
     }
     container = Container(GOLDEN.read_bytes())
     assert {entry.name for entry in container.tensors} > set(expected)

@@ -93,7 +93,7 @@ class NativeMatrix:
     def gemv(self, x: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
         """The product with one token: `x` float32 (columns,), result float32 (rows,)."""
         y = np.empty(self.rows, np.float32)
-        x = _checked_x(x, (self.columns,))
+        x = self._prepared(_checked_x(x, (self.columns,)))
         _by_rows(lambda first, n: self._gemv(first, x, y[first : first + n]), self.rows, threads)
         return y
 
@@ -101,14 +101,14 @@ class NativeMatrix:
         """Some elements of the same product, float32 (n_rows,)."""
         _check_range(first_row, n_rows, self.rows, "rows")
         y = np.empty(n_rows, np.float32)
-        self._gemv(first_row, _checked_x(x, (self.columns,)), y)
+        self._gemv(first_row, self._prepared(_checked_x(x, (self.columns,))), y)
         return y
 
     def gemm(self, x: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
         """Products with several tokens: `x` (n_tokens, columns), result (n_tokens, rows)."""
         n_tokens = len(x) if isinstance(x, np.ndarray) and x.ndim else 0
         y = np.empty((n_tokens, self.rows), np.float32)
-        x = _checked_x(x, (n_tokens, self.columns))
+        x = self._prepared(_checked_x(x, (n_tokens, self.columns)))
 
         def multiply(first: int, n: int) -> None:
             share = np.empty((n_tokens, n), np.float32)
@@ -118,6 +118,20 @@ class NativeMatrix:
 
         _by_rows(multiply, self.rows, threads)
         return y
+
+    def prepare(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inputs as the C side multiplies them (reference.prepare): `x` (n_tokens, columns)."""
+        n_tokens = len(x) if isinstance(x, np.ndarray) and x.ndim else 0
+        return self._prepared(_checked_x(x, (n_tokens, self.columns)))
+
+    def _prepared(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        n_tokens = x.size // self.columns
+        if lib.ec_input_floats(self._tensor.c, n_tokens) == 0:
+            return x
+        prepared = np.empty_like(x)
+        buffers = ffi.from_buffer("float[]", x), n_tokens, ffi.from_buffer("float[]", prepared)
+        _check(lib.ec_input_prepare(self._tensor.c, *buffers, self._isa), "prepare")
+        return prepared
 
     def _gemv(self, first: int, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         buffers = ffi.from_buffer("float[]", x), ffi.from_buffer("float[]", y)

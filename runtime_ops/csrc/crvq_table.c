@@ -34,7 +34,7 @@ static void load_codewords(const ec_crvq_plan *plan, uint32_t stage, tile *t) {
 static void make_table(const ec_product *p, uint64_t group, tile *t, size_t j) {
     float x[EC_TABLE_DIM] = {0};
     uint64_t first = group * EC_TABLE_DIM, columns = p->decoder->matrix->columns;
-    for (uint64_t d = 0; d < EC_TABLE_DIM && first + d < columns; d++) x[d] = p->x[ec_product_at(p, first + d)];
+    for (uint64_t d = 0; d < EC_TABLE_DIM && first + d < columns; d++) x[d] = p->x[first + d];
     p->decoder->kernels.table_f32_cb(t->codewords[0], x, t->tables[j]);
 }
 

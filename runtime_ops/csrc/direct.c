@@ -2,11 +2,16 @@
 #include "product.h"
 
 #define BLOCK_TOKENS 16 /* tokens that a decoded tile is multiplied with */
-#define BLOCK_ROWS 64   /* rows that share what is gathered of x, if there are few tokens */
+#define BLOCK_ROWS 64   /* rows that share what is gathered of x, if there are few tokens; whole bands */
 #define BLOCK_SUMS 512  /* rows times tokens whose lanes are kept: 16 KiB */
-#define DECODED_ROWS 4  /* rows that are multiplied at a time: 8 KiB of weights */
+#define DECODED 2048    /* weights that are multiplied at a time, of a band's 16 rows or of */
+#define DECODED_ROWS 4  /* rows, if the codec has no bands: 8 KiB */
 #define TILE_X 4096     /* float32 of x that are gathered at a time, for all tokens of a block: 16 KiB */
 #define MIN_TILE 256    /* TILE_X / BLOCK_TOKENS */
+
+static size_t decoded_rows(const ec_product *p) {
+    return p->decoder->matrix->codec == EC_CODEC_TRELLIS ? EC_BAND_ROWS : DECODED_ROWS;
+}
 
 static uint64_t at_most(uint64_t n, uint64_t limit) { return n < limit ? n : limit; }
 
@@ -19,11 +24,9 @@ typedef struct block {
 /* Columns first .. first + n - 1 of the block's x, [n_tokens][n]: brought together in `tile` (tokens that
  * are a power of two apart would drive each other out of the cache), or one token where it is. */
 static const float *gather(const ec_product *p, const block *b, uint64_t first, size_t n, float *tile) {
-    const float *x = p->x + b->token * p->x_stride;
-    if (p->order == NULL && b->n_tokens == 1) return x + first;
-    for (size_t t = 0; t < b->n_tokens; t++, x += p->x_stride) {
-        for (size_t j = 0; j < n; j++) tile[t * n + j] = x[ec_product_at(p, first + j)];
-    }
+    const float *x = p->x + b->token * p->x_stride + first;
+    if (b->n_tokens == 1) return x;
+    for (size_t t = 0; t < b->n_tokens; t++) memcpy(tile + t * n, x + t * p->x_stride, n * sizeof *tile);
     return tile;
 }
 
@@ -33,19 +36,20 @@ static float lane_sum(const float *lanes) {
     return (b0 + b2) + (b1 + b3);
 }
 
-/* Decodes the rows of `dots` from the block's row `row` and column `first` on, and adds to their lanes. */
+/* Decodes the rows of `dots` from row `row` and column `first` of the matrix on, and adds to their lanes. */
 static void add_tile(const ec_product *p, ec_dots *dots, uint64_t row, uint64_t first) {
-    float weights[DECODED_ROWS][EC_RUN_WEIGHTS];
-    ec_region region = {p->first_row + row, dots->n_rows, first, dots->n};
-    ec_decoder_run(p->decoder, &region, weights[0], EC_RUN_WEIGHTS);
-    dots->w = weights[0];
-    dots->w_stride = EC_RUN_WEIGHTS;
+    float weights[DECODED];
+    ec_region region = {row, dots->n_rows, first, dots->n};
+    dots->w = weights;
+    dots->w_stride = DECODED / decoded_rows(p);
+    ec_decoder_run(p->decoder, &region, weights, dots->w_stride);
     p->decoder->kernels.dots_f32_f32(dots);
 }
 
 static void multiply_block(const ec_product *p, const block *b) {
-    uint64_t columns = p->decoder->matrix->columns;
-    size_t most = b->n_tokens * EC_RUN_WEIGHTS <= TILE_X ? EC_RUN_WEIGHTS : MIN_TILE;
+    uint64_t columns = p->decoder->matrix->columns, row = p->first_row + b->row;
+    size_t rows = decoded_rows(p), most = DECODED / rows;
+    if (b->n_tokens * most > TILE_X) most = MIN_TILE;
     float lanes[BLOCK_SUMS][EC_LANES], gathered[TILE_X];
     memset(lanes, 0, b->n_rows * b->n_tokens * sizeof lanes[0]);
     for (uint64_t first = 0; first < columns; first += most) {
@@ -53,10 +57,10 @@ static void multiply_block(const ec_product *p, const block *b) {
         dots.n = (size_t)at_most(columns - first, most);
         dots.x = gather(p, b, first, dots.n, gathered);
         dots.x_stride = dots.n;
-        for (size_t r = 0; r < b->n_rows; r += DECODED_ROWS) {
-            dots.n_rows = (size_t)at_most(b->n_rows - r, DECODED_ROWS);
+        for (size_t r = 0; r < b->n_rows; r += dots.n_rows) {
+            dots.n_rows = (size_t)at_most(b->n_rows - r, rows - (row + r) % rows);
             dots.lanes = lanes + r * b->n_tokens;
-            add_tile(p, &dots, b->row + r, first);
+            add_tile(p, &dots, row + r, first);
         }
     }
     for (size_t t = 0; t < b->n_tokens; t++) {
@@ -71,9 +75,10 @@ static void multiply_block(const ec_product *p, const block *b) {
 void ec_product_direct(const ec_product *p) {
     uint64_t tokens = at_most(p->n_tokens, BLOCK_TOKENS);
     uint64_t rows = at_most(BLOCK_SUMS / tokens, BLOCK_ROWS); /* there is at least one token */
+    rows -= rows % EC_BAND_ROWS;
     block b;
-    for (b.row = 0; b.row < p->n_rows; b.row += rows) {
-        b.n_rows = (size_t)at_most(p->n_rows - b.row, rows);
+    for (b.row = 0; b.row < p->n_rows; b.row += b.n_rows) { /* the first block may end sooner, with a band */
+        b.n_rows = (size_t)at_most(p->n_rows - b.row, rows - (p->first_row + b.row) % EC_BAND_ROWS);
         for (b.token = 0; b.token < p->n_tokens; b.token += tokens) {
             b.n_tokens = (size_t)at_most(p->n_tokens - b.token, tokens);
             multiply_block(p, &b);

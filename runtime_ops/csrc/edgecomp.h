@@ -77,6 +77,7 @@ typedef struct ec_trellis {
     uint32_t step_bits;              /* k, 1..8, less than state_bits */
     uint32_t dim;                    /* weights of a step, 1 or 2 */
     uint32_t multipliers[2];         /* odd, below 2^state_bits; [1] is 0 with one weight a step */
+    uint32_t fold;                   /* below state_bits; 0: none */
     uint32_t table_bits;             /* 4..12, at most state_bits */
     uint32_t wide;                   /* 1: int16 table, 0: int8 */
     uint32_t rotation;               /* columns that are rotated together, a power of two; 0: none */
@@ -144,15 +145,27 @@ EC_API ec_status ec_decode(const ec_tensor *tensor, uint64_t first, uint64_t cou
 EC_API ec_status ec_decode_rows(const ec_tensor *tensor, uint64_t first_row, uint64_t n_rows, float *out,
                          ec_isa isa);
 
-/* y = W x for the same matrix W (d_out, d_in): x float32 [d_in], y float32 [n_rows] for rows
+/* Products take prepared inputs: x in the order of the stored columns (the permutation's), then each
+ * matrix's part rotated, if it is. Tensors with the same permutation, number of critical columns and
+ * rotations (their sizes and seeds), such as the projections to queries, keys and values, can share them. */
+
+/* Numbers (float32) of n_tokens prepared inputs, n_tokens * d_in; 0 when x is right as it is. */
+EC_API uint64_t ec_input_floats(const ec_tensor *tensor, uint64_t n_tokens);
+
+/* Prepares x (float32 [n_tokens][d_in]): prepared is as large and does not overlap it. The numbers are
+ * those of reference.prepare; where ec_input_floats says 0, those of x. */
+EC_API ec_status ec_input_prepare(const ec_tensor *tensor, const float *x, uint64_t n_tokens, float *prepared,
+                                  ec_isa isa);
+
+/* y = W x for the same matrix W (d_out, d_in): x float32 [d_in], prepared, y float32 [n_rows] for rows
  * first_row .. first_row + n_rows - 1. The order of the sums is that of reference.gemv: eight lanes, or
  * tables for large crvq matrices. It does not depend on the range, so that rows may be shared out among
  * threads: calls that write to other rows may run at the same time. */
 EC_API ec_status ec_gemv(const ec_tensor *tensor, uint64_t first_row, uint64_t n_rows, const float *x, float *y,
                   ec_isa isa);
 
-/* The same for several tokens: x float32 [n_tokens][d_in], y float32 [n_tokens][n_rows]. A tile of weights
- * is decoded once for up to 16 tokens. Sums always run in eight lanes (reference.gemm). */
+/* The same for several tokens: x float32 [n_tokens][d_in], prepared, y float32 [n_tokens][n_rows]. A tile
+ * of weights is decoded once for up to 16 tokens. Sums always run in eight lanes (reference.gemm). */
 EC_API ec_status ec_gemm(const ec_tensor *tensor, uint64_t first_row, uint64_t n_rows, const float *x,
                   uint64_t n_tokens, float *y, ec_isa isa);
 

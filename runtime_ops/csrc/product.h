@@ -6,8 +6,7 @@
 
 typedef struct ec_product {
     ec_decoder *decoder;
-    const uint8_t *order;       /* uint16 [columns of the matrix]: where they are in x; NULL: one after the other */
-    const float *x;             /* [n_tokens][x_stride] */
+    const float *x;             /* prepared, the matrix's part: [n_tokens][x_stride] */
     uint64_t x_stride, n_tokens;
     uint64_t first_row, n_rows;
     float *y;                   /* [n_tokens][n_rows] */
@@ -20,10 +19,5 @@ void ec_product_direct(const ec_product *product);
 /* Sums entries of tables of all codewords' products with x, for one token and matrices that
  * ec_crvq_uses_table: reference.gemv_f32_crvq_table. */
 void ec_product_table(const ec_product *product);
-
-/* Where column `column` of the matrix is in a token's x. */
-static inline uint64_t ec_product_at(const ec_product *product, uint64_t column) {
-    return product->order != NULL ? ec_load_u16(product->order + 2 * column) : column;
-}
 
 #endif

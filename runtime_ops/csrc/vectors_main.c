@@ -16,7 +16,7 @@
 
 #include "edgecomp.h"
 
-enum { OP_DECODE = 0, OP_ROWS = 1, OP_GEMV = 2, OP_GEMM = 3 };
+enum { OP_DECODE = 0, OP_ROWS = 1, OP_GEMV = 2, OP_GEMM = 3, OP_PREPARE = 4 };
 enum { PERMUTATION, X, EXPECTED, N_CASE_BLOBS };
 enum { CODES, EXTENDED, SCALES, PARAMS, TABLE, N_MATRIX_BLOBS };
 enum { N_BLOBS = N_CASE_BLOBS + 2 * N_MATRIX_BLOBS, MAX_THREADS = 4 };
@@ -25,6 +25,7 @@ typedef struct matrix_header {
     uint32_t codec;
     uint32_t dim, points, generator[4], shift[4], levels, offset, centre, classes, group, radix_packed;
     uint32_t code_bits, critical_groups[EC_MAX_STAGES], stages, shifts[EC_MAX_STAGES], wide;
+    uint32_t state_bits, step_bits, multipliers[2], fold, table_bits, rotation, seed;
     uint64_t blob_bytes[N_MATRIX_BLOBS];
 } matrix_header;
 
@@ -98,6 +99,17 @@ static void fill_matrix(const matrix_header *h, uint8_t *const *blobs, ec_matrix
     memcpy(q->shifts, h->shifts, sizeof q->shifts);
     q->wide = h->wide;
     q->codebooks = blobs[TABLE];
+    ec_trellis *t = &m->trellis;
+    t->state_bits = h->state_bits;
+    t->step_bits = h->step_bits;
+    t->dim = h->dim;
+    memcpy(t->multipliers, h->multipliers, sizeof t->multipliers);
+    t->fold = h->fold;
+    t->table_bits = h->table_bits;
+    t->wide = h->wide;
+    t->rotation = h->rotation;
+    t->seed = h->seed;
+    t->table = blobs[TABLE];
 }
 
 static void fill_tensor(const case_header *c, uint8_t *const *blobs, ec_tensor *t) {
@@ -145,6 +157,29 @@ static ec_status multiply(const case_header *c, const ec_tensor *t, const float 
     return status;
 }
 
+/* A product with inputs that are prepared first, if they need it. */
+static ec_status run_product(const case_header *c, const ec_tensor *t, const float *x, float *y, ec_isa isa,
+                             unsigned n_threads) {
+    uint64_t n_tokens = c->op == OP_GEMM ? c->n_tokens : 1;
+    size_t size = (size_t)ec_input_floats(t, n_tokens) * sizeof *x;
+    float *prepared = NULL;
+    ec_status status = EC_OK;
+    if (size != 0) {
+        prepared = (float *)(void *)guarded(size);
+        status = ec_input_prepare(t, x, n_tokens, prepared, isa);
+        x = prepared;
+    }
+    if (status == EC_OK && c->op == OP_GEMM) {
+        status = ec_gemm(t, c->first, c->count, x, n_tokens, y, isa);
+    } else if (status == EC_OK && n_threads > 1) {
+        status = multiply(c, t, x, y, isa, n_threads);
+    } else if (status == EC_OK) {
+        status = ec_gemv(t, c->first, c->count, x, y, isa);
+    }
+    if (size != 0) release((uint8_t *)prepared, size);
+    return status;
+}
+
 static ec_status run(const case_header *c, const ec_tensor *t, const uint8_t *blob, float *out, ec_isa isa,
                      unsigned n_threads) {
     const float *x = (const float *)(const void *)blob;
@@ -152,9 +187,8 @@ static ec_status run(const case_header *c, const ec_tensor *t, const uint8_t *bl
         case OP_DECODE: return ec_decode(t, c->first, c->count, out, isa);
         case OP_ROWS: return ec_decode_rows(t, c->first, c->count, out, isa);
         case OP_GEMV:
-            if (n_threads > 1) return multiply(c, t, x, out, isa, n_threads);
-            return ec_gemv(t, c->first, c->count, x, out, isa);
-        case OP_GEMM: return ec_gemm(t, c->first, c->count, x, c->n_tokens, out, isa);
+        case OP_GEMM: return run_product(c, t, x, out, isa, n_threads);
+        case OP_PREPARE: return ec_input_prepare(t, x, c->n_tokens, out, isa);
         default: return EC_BAD_ARGUMENT;
     }
 }
@@ -166,8 +200,8 @@ static void print_difference(unsigned number, const case_header *c, ec_isa isa, 
     while (memcmp(out + i, blob + 4 * i, 4) == 0) i++;
     memcpy(&got, out + i, 4);
     memcpy(&expected, blob + 4 * i, 4);
-    printf("case %u (op %u, codec %u, dim %u, points %u, code_bits %u, stages %u, ", number, c->op, m->codec, m->dim,
-           m->points, m->code_bits, m->stages);
+    printf("case %u (op %u, codec %u, dim %u, points %u, code_bits %u, stages %u, state_bits %u, step_bits %u, ",
+           number, c->op, m->codec, m->dim, m->points, m->code_bits, m->stages, m->state_bits, m->step_bits);
     printf("first %" PRIu64 ", count %" PRIu64 "), %s: element %zu is %08x, expected %08x\n", c->first, c->count,
            ec_isa_name(isa), i, (unsigned)got, (unsigned)expected);
 }

@@ -13,12 +13,13 @@ from runtime_ops.formats import (
     CrvqFormat,
     PlainFormat,
     RawFormat,
+    TrellisFormat,
     WindingFormat,
     matrices,
 )
 from tests.runtime_ops.vectors import Case
 
-N_FIELDS = 36
+N_FIELDS = 44
 NO_MATRIX = struct.pack(f"<{N_FIELDS}I5Q", *[0] * (N_FIELDS + 5))
 
 
@@ -53,6 +54,12 @@ def _matrix(fmt: PlainFormat, parts: Mapping[str, NDArray[np.generic]]) -> tuple
         fields = [3, fmt.dim, *[0] * 15, fmt.code_bits, 0, *fmt.critical_groups, *pad, fmt.stages]
         fields += [*fmt.shifts, *pad, int(fmt.codebooks.array.itemsize == 2)]
         table = fmt.codebooks.data
+    elif isinstance(fmt, TrellisFormat):
+        wide = int(fmt.table.array.itemsize == 2)
+        fields = [4, fmt.dim, *[0] * 33, wide, fmt.state_bits, fmt.step_bits]
+        fields += [*fmt.multipliers, *[0] * (2 - fmt.dim), fmt.fold, fmt.table_bits]
+        fields += [fmt.rotation, fmt.seed]
+        table = fmt.table.data
     else:
         fields = [1 if fmt.dtype == "f16" else 0]
     codes = parts["raw" if isinstance(fmt, RawFormat) else "codes"].tobytes()

@@ -25,6 +25,7 @@ from tests.runtime_ops.vectors import (
     Case,
     activations,
     gemm_case,
+    prepare_case,
     random_tensor,
     tensor_cases,
 )
@@ -125,6 +126,7 @@ def columns_cases() -> Iterator[Case]:
                     tensor = random_tensor(fmt, ((2, 17)[number % 2], columns), rng)
                     yield from tensor_cases(tensor, rng)
                     yield gemm_case(tensor, TOKENS[number % 3], rng)
+                    yield prepare_case(tensor, 2, rng)
     for critical in criticals:  # 1024 rows are added at a time
         order = Table.of(rng.permutation(27).astype(np.uint16))
         fmt = ColumnsFormat(rests[2], critical, 9 if critical else 0, order)

@@ -10,17 +10,20 @@ import numpy as np
 import pytest
 
 from runtime_ops import kernels, native, reference
-from tests.runtime_ops import case_file, crvq_vectors, harness, vectors
+from tests.runtime_ops import case_file, crvq_vectors, harness, trellis_vectors, vectors
 
 
 @pytest.fixture(scope="session")
 def cases() -> list[vectors.Case]:
-    """Every case: windings, codebooks, and reordered columns."""
+    """Every case: windings, codebooks, reordered columns, and trellises."""
     families = [
         vectors.winding_cases(),
         crvq_vectors.crvq_cases(),
         crvq_vectors.table_cases(),
         crvq_vectors.columns_cases(),
+        trellis_vectors.trellis_cases(),
+        trellis_vectors.rotation_cases(),
+        trellis_vectors.columns_cases(),
     ]
     return [case for family in families for case in family]
 
@@ -79,6 +82,8 @@ def test_bindings_return_the_reference_bytes(isa: str, cases: list[vectors.Case]
         elif case.op == vectors.GEMV:
             y = native.gemv(case.tensor, case.x, isa, case.threads)
             got = y[case.first : case.first + case.count]
+        elif case.op == vectors.PREPARE:
+            got = native.NativeMatrix(case.tensor, isa).prepare(case.x)
         else:
             y = native.gemm(case.tensor, case.x, isa, threads=2)
             got = y[:, case.first : case.first + case.count]

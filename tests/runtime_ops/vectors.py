@@ -16,11 +16,12 @@ from runtime_ops.formats import (
     Format,
     PlainFormat,
     RawFormat,
+    TrellisFormat,
     WindingFormat,
 )
 from runtime_ops.formats.columns import CRITICAL_PREFIX
 
-DECODE, ROWS, GEMV, GEMM = 0, 1, 2, 3
+DECODE, ROWS, GEMV, GEMM, PREPARE = 0, 1, 2, 3, 4
 SEED = 20261122
 
 
@@ -103,7 +104,7 @@ def random_parts(
     for spec in fmt.part_specs(shape):
         if spec.name == "raw":
             parts["raw"] = rng.normal(0, 1, spec.size).astype(spec.dtype)
-        elif isinstance(fmt, CrvqFormat) and spec.name == "scales":
+        elif isinstance(fmt, CrvqFormat | TrellisFormat) and spec.name == "scales":
             parts["scales"] = np.exp2(rng.uniform(-14, 15.9, spec.size)).astype("<f2")
             parts["scales"][rng.random(spec.size) < 0.1] = 0
         elif isinstance(fmt, WindingFormat) and spec.name == "params":
@@ -159,6 +160,12 @@ def gemm_case(tensor: EncodedTensor, n_tokens: int, rng: np.random.Generator) ->
     x = activations((n_tokens, columns), rng)
     expected = np.ascontiguousarray(reference.gemm(tensor, x)[:, row:])
     return Case(GEMM, tensor, row, rows - row, x, expected)
+
+
+def prepare_case(tensor: EncodedTensor, n_tokens: int, rng: np.random.Generator) -> Case:
+    """Inputs made ready for the tensor."""
+    x = activations((n_tokens, tensor.shape[1]), rng)
+    return Case(PREPARE, tensor, 0, 0, x, reference.prepare(tensor, x))
 
 
 def activations(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ from rows import Row
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STYLE = {"svg.hashsalt": "edgecomp", "svg.fonttype": "none", "font.size": 10.0}
+LABEL_DEGREES = 40  # neighbours of nearly the same size stay apart
 LABEL_CHARACTERS = 8  # longer settings stand in the table alone
 
 
@@ -56,18 +57,17 @@ def draw(found: dict[str, list[Point]], out: Path) -> None:
     """Writes the plot; `out` is replaced at once."""
     matplotlib: Any = import_module("matplotlib")  # benchmarks/requirements.txt
     with matplotlib.rc_context(STYLE):
-        figure = import_module("matplotlib.figure").Figure(figsize=(8, 5.5), layout="constrained")
+        figure = import_module("matplotlib.figure").Figure(figsize=(9, 6.5), layout="constrained")
         axes = figure.add_subplot()
         for number, (name, points) in enumerate(found.items()):
             colour = COLOURS[number % len(COLOURS)]
             marker = MARKERS[number % len(MARKERS)]
             sizes, losses = [p.megabytes for p in points], [p.kl for p in points]
-            axes.plot(sizes, losses, color=colour, marker=marker, markersize=5, label=name)
+            axes.plot(sizes, losses, color=colour, marker=marker, markersize=4.5, label=name)
             for point in points:
                 at = (point.megabytes, point.kl)
-                axes.annotate(
-                    point.label, at, (5, 4), textcoords="offset points", fontsize=7, color=colour
-                )
+                label = axes.annotate(point.label, at, (3, 3), textcoords="offset points")
+                label.set(fontsize=7, rotation=LABEL_DEGREES, color=colour)
         axes.set_yscale("log")
         axes.set_xlabel("file, MB")
         axes.set_ylabel("KL(original || compressed), nats per token")

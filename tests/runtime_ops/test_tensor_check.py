@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from runtime_ops._native import ffi, lib
-from runtime_ops.formats import ColumnsFormat, EncodedTensor, RawFormat, Table
+from runtime_ops.formats import ColumnsFormat, EncodedTensor, RawFormat, Table, TrellisFormat
 from runtime_ops.native_tensor import NativeTensor
 from tests.runtime_ops.crvq_vectors import crvq_format
 from tests.runtime_ops.vectors import LATTICE, random_tensor
@@ -25,7 +25,9 @@ def tensors() -> dict[str, EncodedTensor]:
     crvq = crvq_format(8, 5, False, (4, 2))
     order = Table.of(rng.permutation(SHAPE[1]).astype(np.uint16))
     columns = ColumnsFormat(crvq, replace(LATTICE, group=4), 8, order)
-    formats = {"crvq": crvq, "columns": columns, "raw": RawFormat()}
+    ramp = Table.of(np.arange(-8, 8, dtype=np.int8))
+    trellis = TrellisFormat(8, 2, (71,), ramp, 4, 8, 5)
+    formats = {"crvq": crvq, "columns": columns, "raw": RawFormat(), "trellis": trellis}
     return {name: random_tensor(fmt, SHAPE, rng) for name, fmt in formats.items()}
 
 
@@ -94,7 +96,44 @@ WRONG: list[tuple[str, Change, int]] = [
         ("crvq", put("params", "<f4", 0, value), lib.EC_BAD_FORMAT)
         for value in (-1.0, np.inf, np.nan, 2.0**-65, 2.0**65)
     ],
-    ("crvq", set_field("rest.codec", 4), lib.EC_BAD_FORMAT),
+    *[
+        ("trellis", set_field(f"rest.trellis.{field}", value), lib.EC_BAD_FORMAT)
+        for field, value in [
+            ("state_bits", 0), ("state_bits", 9), ("state_bits", 40), ("step_bits", 0),
+            ("step_bits", 8), ("step_bits", 1 << 31), ("dim", 0), ("dim", 3), ("dim", 1 << 31),
+            ("multipliers[0]", 0), ("multipliers[0]", 70), ("multipliers[0]", 257),
+            ("multipliers[0]", 0xFFFFFFFF), ("multipliers[1]", 1), ("fold", 8),
+            ("fold", 0xFFFFFFFF), ("table_bits", 3), ("table_bits", 9), ("table_bits", 13),
+            ("table_bits", 1 << 31), ("wide", 2), ("rotation", 0), ("rotation", 1),
+            ("rotation", 6), ("rotation", 8192), ("rotation", 1 << 31), ("rotation", 16),
+            ("rotation", 64), ("table", ffi.NULL),
+        ]
+    ],
+    *[
+        ("trellis", set_field(f"rest.{part}_bytes", value), lib.EC_BAD_TENSOR)
+        for part, value in [
+            ("codes", 0), ("codes", 160), ("codes", 162), ("codes", 1 << 63), ("scales", 11),
+            ("scales", 13), ("params", 0), ("params", 8),
+        ]
+    ],
+    *[
+        ("trellis", set_field(f"rest.{part}", ffi.NULL), lib.EC_BAD_TENSOR)
+        for part in ("codes", "scales", "params")
+    ],
+    ("trellis", set_field("rest.trellis.state_bits", 16), lib.EC_BAD_TENSOR),
+    ("trellis", set_field("rest.trellis.step_bits", 3), lib.EC_BAD_TENSOR),
+    *[
+        ("trellis", put("scales", "<f2", 5, value), lib.EC_BAD_FORMAT)
+        for value in (-1.0, np.inf, np.nan, 2.0**-15, -np.inf, 2.0**-24)
+    ],
+    *[
+        ("trellis", put("params", "<f4", 0, value), lib.EC_BAD_FORMAT)
+        for value in (-1.0, np.inf, np.nan, 2.0**-65, 2.0**65)
+    ],
+    ("trellis", set_field("shape[0]", 1 << 40), lib.EC_BAD_TENSOR),
+    ("trellis", set_field("shape[0]", (1 << 40) // 40), lib.EC_BAD_TENSOR),
+    ("crvq", set_field("rest.codec", 4), lib.EC_BAD_FORMAT),  # a trellis without parameters
+    ("crvq", set_field("rest.codec", 5), lib.EC_BAD_FORMAT),
     ("crvq", set_field("shape[0]", 0), lib.EC_BAD_TENSOR),
     ("crvq", set_field("shape[0]", 1 << 40), lib.EC_BAD_TENSOR),
     ("crvq", set_field("n_dims", 9), lib.EC_BAD_TENSOR),
@@ -130,9 +169,10 @@ def test_what_breaks_a_limit_is_refused(name: str, change: Change, status: int) 
 )
 def test_the_edges_of_scales_are_accepted(change: Change) -> None:
     """As runtime_ops.formats accepts them."""
-    native = NativeTensor(tensors()["crvq"])
-    _kept = change(native.c)
-    assert lib.ec_tensor_check(native.c) == lib.EC_OK
+    for name in ("crvq", "trellis"):
+        native = NativeTensor(tensors()[name])
+        _kept = change(native.c)
+        assert lib.ec_tensor_check(native.c) == lib.EC_OK
 
 
 def test_sides_are_set() -> None:

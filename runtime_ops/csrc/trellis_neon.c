@@ -1,0 +1,148 @@
+/* Trellis kernel for NEON, aarch64 and ARMv7: sixteen weights at a time, four rows of a tile. Weights are 0
+ * or normal, so flushing subnormals, as ARMv7 does, changes nothing. */
+#include "kernels.h"
+
+#if defined(EC_ARCH_AARCH64) || defined(EC_HAVE_NEON_ARMV7)
+#if !defined(__ARM_NEON)
+#pragma GCC target("fpu=neon")
+#endif
+#include <arm_neon.h>
+
+#if defined(EC_ARCH_AARCH64)
+#define NAME(operation) ec_##operation##_neon
+#else
+#define NAME(operation) ec_##operation##_neon_armv7
+#endif
+#define ALWAYS static inline __attribute__((always_inline))
+#define ROWS 4
+#define N 16 /* weights */
+
+enum { LOOKUP_16, LOOKUP_64, LOOKUP_ANY }; /* tables of so many int8, or any */
+
+/* Bytes of 16 at the places, which are below 16. */
+ALWAYS uint8x16_t pick(uint8x16_t bytes, uint8x16_t places) {
+#if defined(EC_ARCH_AARCH64)
+    return vqtbl1q_u8(bytes, places);
+#else
+    uint8x8x2_t pair = {{vget_low_u8(bytes), vget_high_u8(bytes)}};
+    return vcombine_u8(vtbl2_u8(pair, vget_low_u8(places)), vtbl2_u8(pair, vget_high_u8(places)));
+#endif
+}
+
+/* Bytes of 64. */
+ALWAYS uint8x16_t pick_64(const uint8x16_t *bytes, uint8x16_t places) {
+#if defined(EC_ARCH_AARCH64)
+    uint8x16x4_t table = {{bytes[0], bytes[1], bytes[2], bytes[3]}};
+    return vqtbl4q_u8(table, places);
+#else
+    uint8x8_t found[2], halves[2] = {vget_low_u8(places), vget_high_u8(places)};
+    uint8x8x4_t low = {{vget_low_u8(bytes[0]), vget_high_u8(bytes[0]), vget_low_u8(bytes[1]), vget_high_u8(bytes[1])}};
+    uint8x8x4_t high = {{vget_low_u8(bytes[2]), vget_high_u8(bytes[2]), vget_low_u8(bytes[3]), vget_high_u8(bytes[3])}};
+    for (int i = 0; i < 2; i++) {
+        found[i] = vtbx4_u8(vtbl4_u8(low, halves[i]), high, vsub_u8(halves[i], vdup_n_u8(32)));
+    }
+    return vcombine_u8(found[0], found[1]);
+#endif
+}
+
+/* Four rows of a tile. A lane's state begins in byte b at bit s, and lies in that byte and the two behind it,
+ * for state_bits 8 in that byte and the next one. */
+typedef struct quarter {
+    size_t bytes[2];        /* where the bytes of eight lanes begin in a tile; b is counted from there */
+    uint8x16_t pairs[2];    /* b and b + 1 of eight lanes, as lanes of 16 bits */
+    int16x8_t right[2];     /* -s */
+    uint16x8_t multipliers; /* times 2^(16 - state_bits) */
+    int16x8_t fold, table_shift;
+    uint16x8_t mask;
+} quarter;
+
+static quarter load_quarter(const ec_trellis_plan *plan, size_t row) {
+    quarter q;
+    const uint16_t *bits = plan->bits + row * EC_STRIP_COLUMNS;
+    uint16_t multipliers[8];
+    for (size_t half = 0; half < 2; half++, bits += 8) {
+        uint8_t pairs[N];
+        int16_t right[8];
+        q.bytes[half] = bits[0] >> 3;
+        for (size_t i = 0; i < 8; i++) {
+            pairs[2 * i] = (uint8_t)((bits[i] >> 3) - (int)q.bytes[half]);
+            pairs[2 * i + 1] = (uint8_t)(pairs[2 * i] + 1);
+            right[i] = (int16_t)-(bits[i] & 7);
+            multipliers[i] = (uint16_t)(plan->multipliers[i % 2] >> 16);
+        }
+        q.pairs[half] = vld1q_u8(pairs);
+        q.right[half] = vld1q_s16(right);
+    }
+    q.multipliers = vld1q_u16(multipliers);
+    q.fold = vdupq_n_s16((int16_t)-(int)plan->fold);
+    q.table_shift = vdupq_n_s16((int16_t)((int)plan->table_bits - 16));
+    q.mask = vdupq_n_u16((uint16_t)((UINT32_C(1) << plan->state_bits) - 1));
+    return q;
+}
+
+/* Places in the table of eight lanes, two rows. */
+ALWAYS uint16x8_t find_places(const quarter *q, const uint8_t *tile, int half) {
+    uint8x16_t bytes = vld1q_u8(tile + q->bytes[half]);
+    uint16x8_t state = vreinterpretq_u16_u8(pick(bytes, q->pairs[half]));
+    uint16x8_t next = vreinterpretq_u16_u8(pick(bytes, vaddq_u8(q->pairs[half], vdupq_n_u8(1))));
+    state = vshlq_u16(state, q->right[half]);
+    state = vorrq_u16(state, vshlq_u16(next, vaddq_s16(q->right[half], vdupq_n_s16(8))));
+    state = vandq_u16(state, q->mask);
+    state = veorq_u16(state, vshlq_u16(state, q->fold));
+    return vshlq_u16(vmulq_u16(state, q->multipliers), q->table_shift);
+}
+
+ALWAYS int16x8_t load_entries(const ec_trellis_plan *plan, uint16x8_t places) {
+    uint16_t place[8];
+    int16_t entries[8];
+    vst1q_u16(place, places);
+    for (size_t i = 0; i < 8; i++) {
+        const uint8_t *entry = plan->table + ((size_t)place[i] << plan->wide);
+        entries[i] = plan->wide ? (int16_t)ec_load_u16(entry) : (int8_t)*entry;
+    }
+    return vld1q_s16(entries);
+}
+
+/* Two rows. */
+ALWAYS void store(int16x8_t values, const float *scales, float *out, size_t stride) {
+    vst1q_f32(out, vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(values))), scales[0]));
+    vst1q_f32(out + stride, vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(vget_high_s16(values))), scales[1]));
+}
+
+/* Inlined once per case. */
+ALWAYS void decode(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, const float *scales, float *out,
+                   size_t stride, int lookup) {
+    uint8x16_t table[4] = {vdupq_n_u8(0)};
+    size_t registers = lookup == LOOKUP_ANY ? 0 : lookup == LOOKUP_16 ? 1 : 4;
+    for (size_t i = 0; i < registers; i++) table[i] = vld1q_u8(plan->table + N * i);
+    for (size_t row = 0; row < EC_BAND_ROWS; row += ROWS) {
+        const quarter q = load_quarter(plan, row);
+        const uint8_t *tile = tiles;
+        float *to = out + row * stride;
+        for (size_t t = 0; t < n; t++, tile += plan->tile_bytes, to += EC_STRIP_COLUMNS) {
+            uint16x8_t upper = find_places(&q, tile, 0), lower = find_places(&q, tile, 1);
+            if (lookup == LOOKUP_ANY) {
+                store(load_entries(plan, upper), scales + row, to, stride);
+                store(load_entries(plan, lower), scales + row + 2, to + 2 * stride, stride);
+            } else {
+                uint8x16_t places = vcombine_u8(vmovn_u16(upper), vmovn_u16(lower));
+                places = lookup == LOOKUP_16 ? pick(table[0], places) : pick_64(table, places);
+                int8x16_t values = vreinterpretq_s8_u8(places);
+                store(vmovl_s8(vget_low_s8(values)), scales + row, to, stride);
+                store(vmovl_s8(vget_high_s8(values)), scales + row + 2, to + 2 * stride, stride);
+            }
+        }
+    }
+}
+
+void NAME(decode_f32_tr)(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, const float *scales, float *out,
+                         size_t stride) {
+    if (!plan->wide && plan->table_bits == 4) {
+        decode(plan, tiles, n, scales, out, stride, LOOKUP_16);
+    } else if (!plan->wide && plan->table_bits == 6) {
+        decode(plan, tiles, n, scales, out, stride, LOOKUP_64);
+    } else {
+        decode(plan, tiles, n, scales, out, stride, LOOKUP_ANY);
+    }
+}
+#endif

@@ -10,6 +10,7 @@ from runtime_ops.formats import (
     Format,
     FormatError,
     RawFormat,
+    TrellisFormat,
     WindingFormat,
 )
 
@@ -20,5 +21,6 @@ __all__ = [
     "Format",
     "FormatError",
     "RawFormat",
+    "TrellisFormat",
     "WindingFormat",
 ]

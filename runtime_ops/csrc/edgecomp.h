@@ -3,7 +3,7 @@
  * C99, libc only. Nothing here allocates, prints, exits or keeps global state but the choice of
  * kernels. Everything that comes from a file is checked once, by ec_container_open and
  * ec_container_tensor; the kernels behind ec_decode and ec_gemv then run without checks.
- * The numbers every function returns are specified by runtime_ops/reference.py, byte for byte.
+ * The numbers every function returns are specified by runtime_ops/reference, byte for byte.
  */
 #ifndef EDGECOMP_H
 #define EDGECOMP_H

@@ -45,11 +45,11 @@ ALWAYS uint8x16_t pick_64(const uint8x16_t *bytes, uint8x16_t places) {
 #endif
 }
 
-/* Four rows of a tile. A lane's state begins in byte b at bit s, and lies in that byte and the two behind it,
- * for state_bits 8 in that byte and the next one. */
+/* Four rows of a tile, in lanes of 16 bits. A lane's state begins in byte b at bit s, and lies in that byte
+ * and the two behind it. */
 typedef struct quarter {
     size_t bytes[2];        /* where the bytes of eight lanes begin in a tile; b is counted from there */
-    uint8x16_t pairs[2];    /* b and b + 1 of eight lanes, as lanes of 16 bits */
+    uint8x16_t pairs[2];    /* b and b + 1 of eight lanes */
     int16x8_t right[2];     /* -s */
     uint16x8_t multipliers; /* times 2^(16 - state_bits) */
     int16x8_t fold, table_shift;
@@ -92,6 +92,49 @@ ALWAYS uint16x8_t find_places(const quarter *q, const uint8_t *tile, int half) {
     return vshlq_u16(vmulq_u16(state, q->multipliers), q->table_shift);
 }
 
+/* The same for states of 8 bits, in lanes of 8. */
+typedef struct bytes_quarter {
+    size_t byte;
+    int in_line;        /* 1: b is 0, 1, .. 15 */
+    uint8x16_t first;   /* b */
+    int8x16_t right;    /* -s */
+    uint8x16_t multipliers;
+    int8x16_t fold, table_shift;
+} bytes_quarter;
+
+static bytes_quarter load_bytes_quarter(const ec_trellis_plan *plan, size_t row) {
+    bytes_quarter q;
+    const uint16_t *bits = plan->bits + row * EC_STRIP_COLUMNS;
+    uint8_t first[N], multipliers[N];
+    int8_t right[N];
+    q.byte = bits[0] >> 3;
+    q.in_line = (bits[N - 1] >> 3) - (int)q.byte == N - 1;
+    for (size_t i = 0; i < N; i++) {
+        first[i] = (uint8_t)((bits[i] >> 3) - (int)q.byte);
+        right[i] = (int8_t)-(bits[i] & 7);
+        multipliers[i] = (uint8_t)(plan->multipliers[i % 2] >> 24);
+    }
+    q.first = vld1q_u8(first);
+    q.right = vld1q_s8(right);
+    q.multipliers = vld1q_u8(multipliers);
+    q.fold = vdupq_n_s8((int8_t)-(int)plan->fold);
+    q.table_shift = vdupq_n_s8((int8_t)((int)plan->table_bits - 8));
+    return q;
+}
+
+ALWAYS uint8x16_t find_bytes_places(const bytes_quarter *q, const uint8_t *tile) {
+    uint8x16_t state = vld1q_u8(tile + q->byte), next;
+    if (q->in_line) {
+        next = vld1q_u8(tile + q->byte + 1);
+    } else {
+        next = pick(state, vaddq_u8(q->first, vdupq_n_u8(1))); /* of 16 bytes, since b is at most 14 */
+        state = pick(state, q->first);
+    }
+    state = vorrq_u8(vshlq_u8(state, q->right), vshlq_u8(next, vaddq_s8(q->right, vdupq_n_s8(8))));
+    state = veorq_u8(state, vshlq_u8(state, q->fold));
+    return vshlq_u8(vmulq_u8(state, q->multipliers), q->table_shift);
+}
+
 ALWAYS int16x8_t load_entries(const ec_trellis_plan *plan, uint16x8_t places) {
     uint16_t place[8];
     int16_t entries[8];
@@ -103,33 +146,45 @@ ALWAYS int16x8_t load_entries(const ec_trellis_plan *plan, uint16x8_t places) {
     return vld1q_s16(entries);
 }
 
-/* Two rows. */
-ALWAYS void store(int16x8_t values, const float *scales, float *out, size_t stride) {
+ALWAYS void store_rows(int16x8_t values, const float *scales, float *out, size_t stride) {
     vst1q_f32(out, vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(values))), scales[0]));
     vst1q_f32(out + stride, vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(vget_high_s16(values))), scales[1]));
 }
 
-/* Inlined once per case. */
+ALWAYS void store_bytes(uint8x16_t entries, const float *scales, float *out, size_t stride) {
+    int8x16_t values = vreinterpretq_s8_u8(entries);
+    store_rows(vmovl_s8(vget_low_s8(values)), scales, out, stride);
+    store_rows(vmovl_s8(vget_high_s8(values)), scales + 2, out + 2 * stride, stride);
+}
+
+/* Inlined once per case. `narrow`: states of 8 bits. */
 ALWAYS void decode(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, const float *scales, float *out,
-                   size_t stride, int lookup) {
+                   size_t stride, int narrow, int lookup) {
     uint8x16_t table[4] = {vdupq_n_u8(0)};
     size_t registers = lookup == LOOKUP_ANY ? 0 : lookup == LOOKUP_16 ? 1 : 4;
     for (size_t i = 0; i < registers; i++) table[i] = vld1q_u8(plan->table + N * i);
-    for (size_t row = 0; row < EC_BAND_ROWS; row += ROWS) {
+    for (size_t row = 0; row < EC_BAND_ROWS; row += ROWS, scales += ROWS, out += ROWS * stride) {
         const quarter q = load_quarter(plan, row);
+        const bytes_quarter bytes = load_bytes_quarter(plan, row);
         const uint8_t *tile = tiles;
-        float *to = out + row * stride;
-        for (size_t t = 0; t < n; t++, tile += plan->tile_bytes, to += EC_STRIP_COLUMNS) {
-            uint16x8_t upper = find_places(&q, tile, 0), lower = find_places(&q, tile, 1);
-            if (lookup == LOOKUP_ANY) {
-                store(load_entries(plan, upper), scales + row, to, stride);
-                store(load_entries(plan, lower), scales + row + 2, to + 2 * stride, stride);
+        for (size_t t = 0; t < n; t++, tile += plan->tile_bytes) {
+            float *to = out + t * EC_STRIP_COLUMNS;
+            uint16x8_t upper, lower;
+            uint8x16_t places;
+            if (narrow) {
+                places = find_bytes_places(&bytes, tile);
+                upper = vmovl_u8(vget_low_u8(places));
+                lower = vmovl_u8(vget_high_u8(places));
             } else {
-                uint8x16_t places = vcombine_u8(vmovn_u16(upper), vmovn_u16(lower));
-                places = lookup == LOOKUP_16 ? pick(table[0], places) : pick_64(table, places);
-                int8x16_t values = vreinterpretq_s8_u8(places);
-                store(vmovl_s8(vget_low_s8(values)), scales + row, to, stride);
-                store(vmovl_s8(vget_high_s8(values)), scales + row + 2, to + 2 * stride, stride);
+                upper = find_places(&q, tile, 0);
+                lower = find_places(&q, tile, 1);
+                places = vcombine_u8(vmovn_u16(upper), vmovn_u16(lower));
+            }
+            if (lookup == LOOKUP_ANY) {
+                store_rows(load_entries(plan, upper), scales, to, stride);
+                store_rows(load_entries(plan, lower), scales + 2, to + 2 * stride, stride);
+            } else {
+                store_bytes(lookup == LOOKUP_16 ? pick(table[0], places) : pick_64(table, places), scales, to, stride);
             }
         }
     }
@@ -137,12 +192,15 @@ ALWAYS void decode(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, 
 
 void NAME(decode_f32_tr)(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, const float *scales, float *out,
                          size_t stride) {
-    if (!plan->wide && plan->table_bits == 4) {
-        decode(plan, tiles, n, scales, out, stride, LOOKUP_16);
-    } else if (!plan->wide && plan->table_bits == 6) {
-        decode(plan, tiles, n, scales, out, stride, LOOKUP_64);
-    } else {
-        decode(plan, tiles, n, scales, out, stride, LOOKUP_ANY);
+    int narrow = plan->state_bits == 8;
+    int lookup = plan->wide ? LOOKUP_ANY : plan->table_bits == 4 ? LOOKUP_16 : plan->table_bits == 6 ? LOOKUP_64 : LOOKUP_ANY;
+    switch (2 * lookup + narrow) {
+        case 2 * LOOKUP_16: decode(plan, tiles, n, scales, out, stride, 0, LOOKUP_16); break;
+        case 2 * LOOKUP_16 + 1: decode(plan, tiles, n, scales, out, stride, 1, LOOKUP_16); break;
+        case 2 * LOOKUP_64: decode(plan, tiles, n, scales, out, stride, 0, LOOKUP_64); break;
+        case 2 * LOOKUP_64 + 1: decode(plan, tiles, n, scales, out, stride, 1, LOOKUP_64); break;
+        case 2 * LOOKUP_ANY: decode(plan, tiles, n, scales, out, stride, 0, LOOKUP_ANY); break;
+        default: decode(plan, tiles, n, scales, out, stride, 1, LOOKUP_ANY); break;
     }
 }
 #endif

@@ -17,6 +17,7 @@ from runtime_ops.reference.trellis import (
     hadamard,
     rotate,
     signs,
+    trellis_places,
     trellis_states,
     unrotate,
 )  # fmt: skip
@@ -26,6 +27,6 @@ from runtime_ops.reference.winding import GROUP_FACTORS, decode_f32_wd, unpack_i
 __all__ = [
     "GROUP_FACTORS", "crvq_codes", "decode", "decode_f32_cb", "decode_f32_tr", "decode_f32_wd",
     "decode_matrix", "gemm", "gemv", "gemv_f32", "gemv_f32_crvq_table", "hadamard", "prepare",
-    "rotate", "row_scales", "signs", "stored_matrix", "table_f32_cb", "trellis_states",
-    "unpack_indices", "unrotate",
+    "rotate", "row_scales", "signs", "stored_matrix", "table_f32_cb", "trellis_places",
+    "trellis_states", "unpack_indices", "unrotate",
 ]  # fmt: skip

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime_ops.formats import TrellisFormat
 from runtime_ops.formats.trellis import BAND_ROWS, STRIP_COLUMNS, TILE_WEIGHTS
+
+Real = TypeVar("Real", np.float32, np.float64)
 
 
 def trellis_states(
@@ -29,6 +32,25 @@ def trellis_states(
     return states
 
 
+def trellis_places(
+    fmt: TrellisFormat, states: NDArray[np.uint32], shape: tuple[int, int]
+) -> NDArray[np.uint32]:
+    """The place in the table of every weight, uint32 (rows, columns).
+
+    `states` as `trellis_states` has them, uint32 (bands, steps of a band).
+    """
+    mask = np.uint32((1 << fmt.state_bits) - 1)
+    if fmt.fold:
+        states = states ^ states >> np.uint32(fmt.fold)
+    angles = states[:, :, None] * np.array(fmt.multipliers, np.uint32) & mask
+    places = angles >> np.uint32(fmt.state_bits - fmt.table_bits)
+    bands, tiles = fmt.tiles(shape)
+    elements = np.empty((bands, tiles, TILE_WEIGHTS), np.uint32)
+    elements[:, :, fmt.order] = places.reshape(elements.shape)
+    grid = elements.reshape(bands, tiles, BAND_ROWS, STRIP_COLUMNS).transpose(0, 2, 1, 3)
+    return grid.reshape(bands * BAND_ROWS, tiles * STRIP_COLUMNS)[: shape[0], : shape[1]]
+
+
 def decode_f32_tr(
     fmt: TrellisFormat,
     states: NDArray[np.uint32],
@@ -39,18 +61,8 @@ def decode_f32_tr(
 
     `scales` float32 (rows,).
     """
-    mask = np.uint32((1 << fmt.state_bits) - 1)
-    shift = np.uint32(fmt.state_bits - fmt.table_bits)
-    if fmt.fold:
-        states = states ^ states >> np.uint32(fmt.fold)
-    angles = states[:, :, None] * np.array(fmt.multipliers, np.uint32) & mask
-    values = fmt.table.array.astype(np.float32)[angles >> shift]
-    bands, tiles = fmt.tiles(shape)
-    elements = np.empty((bands, tiles, TILE_WEIGHTS), np.float32)
-    elements[:, :, fmt.order] = values.reshape(elements.shape)
-    grid = elements.reshape(bands, tiles, BAND_ROWS, STRIP_COLUMNS).transpose(0, 2, 1, 3)
-    unit = grid.reshape(bands * BAND_ROWS, tiles * STRIP_COLUMNS)[: shape[0], : shape[1]]
-    weights: NDArray[np.float32] = scales[:, None] * unit
+    values = fmt.table.array.astype(np.float32)[trellis_places(fmt, states, shape)]
+    weights: NDArray[np.float32] = scales[:, None] * values
     return weights
 
 
@@ -66,11 +78,12 @@ def signs(fmt: TrellisFormat, columns: int) -> NDArray[np.float32]:
     return 1 - 2 * (h >> np.uint32(31)).astype(np.float32)
 
 
-def hadamard(x: NDArray[np.float32], block: int) -> NDArray[np.float32]:
-    """Products of Hadamard matrices, entries +-1, with blocks of the last axis, float32.
+def hadamard(x: NDArray[Real], block: int) -> NDArray[Real]:
+    """Products of Hadamard matrices, entries +-1, with blocks of the last axis, of x's dtype.
 
-    `x` float32 (n, columns), `block` a power of two that divides the columns. In rounds with h = 1,
-    2, 4 .. block / 2, the numbers a and b that are h apart become a + b and a - b.
+    `x` (n, columns), in products float32; `block` a power of two that divides the columns. In
+    rounds with h = 1, 2, 4 .. block / 2, the numbers a and b that are h apart become a + b and
+    a - b.
     """
     shape = x.shape
     h = 1

@@ -10,7 +10,7 @@ from runtime_ops.reference.crvq import (
     gemv_f32_crvq_table,
     row_scales,
     table_f32_cb,
-)  # fmt: skip
+)
 from runtime_ops.reference.products import gemm, gemv, gemv_f32, prepare
 from runtime_ops.reference.trellis import (
     decode_f32_tr,
@@ -20,7 +20,7 @@ from runtime_ops.reference.trellis import (
     trellis_places,
     trellis_states,
     unrotate,
-)  # fmt: skip
+)
 from runtime_ops.reference.weights import decode, decode_matrix, stored_matrix
 from runtime_ops.reference.winding import GROUP_FACTORS, decode_f32_wd, unpack_indices
 

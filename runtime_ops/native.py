@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from runtime_ops._native import ffi, lib
 from runtime_ops.formats import EncodedTensor, matrix_sides
+from runtime_ops.formats.trellis import BAND_ROWS
 from runtime_ops.native_tensor import CData, NativeTensor
 
 
@@ -207,10 +208,14 @@ def _checked_x(x: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.flo
 
 
 def _by_rows(multiply: Callable[[int, int], None], rows: int, threads: int) -> None:
-    """Calls `multiply(first, n)` for ranges of rows, each range in a thread of its own."""
+    """Calls `multiply(first, n)` for ranges of rows, each range in a thread of its own.
+
+    Where there are enough rows a range starts with a band, which is decoded as a whole.
+    """
     if threads < 1:
         raise ValueError(f"threads is {threads}, expected at least 1")
-    bounds = [rows * i // threads for i in range(threads + 1)]
+    step = BAND_ROWS if rows >= threads * BAND_ROWS else 1
+    bounds = [*(rows * i // threads // step * step for i in range(threads)), rows]
     ranges = [(first, end - first) for first, end in itertools.pairwise(bounds) if first < end]
     if len(ranges) == 1:
         multiply(*ranges[0])

@@ -2,7 +2,7 @@
 #include "matrix.h"
 #include "tensor.h"
 
-#define RUN_TILES 16   /* tiles that are decoded at a time, if not to where they belong: 4 KiB of weights */
+#define RUN_TILES 8    /* tiles that are decoded at a time, if not to where they belong: 2 KiB of weights */
 #define FEW_ROWS 3     /* rows of a band that windows read sooner than all 16 are decoded */
 #define LAST_TILES 4   /* at most so many tiles, each of at least 4 bytes, lie in the last EC_TILE_SLACK bytes */
 #define MAX_TILE_BYTES 64

@@ -1,4 +1,5 @@
-/* Trellis kernel for x86-64 with AVX2: sixteen weights at a time, four rows of a tile. */
+/* Trellis kernel for x86-64 with AVX2: sixteen weights at a time, four rows of a tile, and the entries of
+ * two tiles. */
 #include "kernels.h"
 
 #if defined(EC_ARCH_X86)
@@ -9,7 +10,7 @@
 #define ROWS 4
 #define N 16 /* weights */
 
-enum { LOOKUP_16, LOOKUP_64, LOOKUP_ANY }; /* tables of so many int8, or any */
+#define MAX_REGISTERS 16 /* of 16 entries of a table */
 
 /* Four rows of a tile, in lanes of 16 bits. A lane's state begins in byte b at bit s, and lies in that
  * byte and the two behind it. */
@@ -79,18 +80,19 @@ AVX2 ALWAYS __m256i gather(const ec_trellis_plan *plan, __m256i place) {
     return _mm256_srai_epi32(_mm256_sllv_epi32(words, _mm256_slli_epi32(lower, 3)), 24);
 }
 
-AVX2 ALWAYS __m128i pack(__m256i places) {
-    return _mm_packus_epi16(_mm256_castsi256_si128(places), _mm256_extracti128_si256(places, 1));
-}
-
-/* Entries of a table of int8, of which registers hold 16 each. */
-AVX2 ALWAYS __m128i look_up(const __m128i *table, __m128i place, int lookup) {
-    __m128i found = _mm_shuffle_epi8(table[0], place);
-    if (lookup == LOOKUP_16) return found;
-    __m128i odd = _mm_slli_epi16(place, 3), upper = _mm_slli_epi16(place, 2); /* bits 4 and 5 to the top */
-    __m128i low = _mm_blendv_epi8(found, _mm_shuffle_epi8(table[1], place), odd);
-    __m128i high = _mm_blendv_epi8(_mm_shuffle_epi8(table[2], place), _mm_shuffle_epi8(table[3], place), odd);
-    return _mm_blendv_epi8(low, high, upper);
+/* Entries of a table of n times 16 int8, n a power of two: the low four bits of a place choose in all n
+ * registers, then bit by bit the others choose among those. */
+AVX2 ALWAYS __m256i look_up(const uint8_t *table, __m256i places, size_t n) {
+    __m256i found[MAX_REGISTERS], low = _mm256_and_si256(places, _mm256_set1_epi8(15));
+    for (size_t i = 0; i < n; i++) {
+        __m128i entries = _mm_loadu_si128((const __m128i *)(const void *)(table + N * i));
+        found[i] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(entries), low);
+    }
+    for (int bit = 4; n > 1; bit++, n /= 2) {
+        __m256i upper = _mm256_slli_epi16(places, 7 - bit); /* the bit is on top of its byte */
+        for (size_t i = 0; i < n / 2; i++) found[i] = _mm256_blendv_epi8(found[2 * i], found[2 * i + 1], upper);
+    }
+    return found[0];
 }
 
 AVX2 ALWAYS void store(__m256i values, __m256 scales, float *out, size_t stride) {
@@ -99,45 +101,63 @@ AVX2 ALWAYS void store(__m256i values, __m256 scales, float *out, size_t stride)
     _mm_storeu_ps(out + stride, _mm256_extractf128_ps(weights, 1));
 }
 
-/* Inlined once per case. */
+/* Two rows of each tile in values[0], the other two in values[1]. */
+AVX2 ALWAYS void find_values(const ec_trellis_plan *plan, const __m256i *places, size_t n, __m256i values[2][2]) {
+    if (n == 0) {
+        for (int tile = 0; tile < 2; tile++) {
+            values[0][tile] = gather(plan, _mm256_cvtepu16_epi32(_mm256_castsi256_si128(places[tile])));
+            values[1][tile] = gather(plan, _mm256_cvtepu16_epi32(_mm256_extracti128_si256(places[tile], 1)));
+        }
+        return;
+    }
+    __m256i entries = look_up(plan->table, _mm256_packus_epi16(places[0], places[1]), n);
+    __m128i rows[2] = {_mm256_castsi256_si128(entries), _mm256_extracti128_si256(entries, 1)};
+    for (int half = 0; half < 2; half++) {
+        values[half][0] = _mm256_cvtepi8_epi32(rows[half]);
+        values[half][1] = _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(rows[half], rows[half]));
+    }
+}
+
+/* Inlined once per case. `narrow`: states of 8 bits; n_registers: of the table, 0 when it is not looked up in
+ * registers. */
 AVX2 ALWAYS void decode(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, const float *scales, float *out,
-                        size_t stride, int narrow, int lookup) {
-    __m128i table[4] = {_mm_setzero_si128()};
-    size_t registers = lookup == LOOKUP_ANY ? 0 : lookup == LOOKUP_16 ? 1 : 4;
-    for (size_t i = 0; i < registers; i++) table[i] = _mm_loadu_si128((const __m128i *)(const void *)(plan->table + N * i));
-    for (size_t row = 0; row < EC_BAND_ROWS; row += ROWS) {
+                        size_t stride, int narrow, size_t n_registers) {
+    for (size_t row = 0; row < EC_BAND_ROWS; row += ROWS, scales += ROWS, out += ROWS * stride) {
         const quarter q = load_quarter(plan, row);
-        __m256 upper = _mm256_set_m128(_mm_set1_ps(scales[row + 1]), _mm_set1_ps(scales[row]));
-        __m256 lower = _mm256_set_m128(_mm_set1_ps(scales[row + 3]), _mm_set1_ps(scales[row + 2]));
-        const uint8_t *tile = tiles;
-        float *to = out + row * stride;
-        for (size_t t = 0; t < n; t++, tile += plan->tile_bytes, to += EC_STRIP_COLUMNS) {
-            __m256i places = find_places(&q, tile, narrow), first, second;
-            if (lookup == LOOKUP_ANY) {
-                first = gather(plan, _mm256_cvtepu16_epi32(_mm256_castsi256_si128(places)));
-                second = gather(plan, _mm256_cvtepu16_epi32(_mm256_extracti128_si256(places, 1)));
-            } else {
-                __m128i values = look_up(table, pack(places), lookup);
-                first = _mm256_cvtepi8_epi32(values);
-                second = _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(values, values));
+        __m256 upper = _mm256_set_m128(_mm_set1_ps(scales[1]), _mm_set1_ps(scales[0]));
+        __m256 lower = _mm256_set_m128(_mm_set1_ps(scales[3]), _mm_set1_ps(scales[2]));
+        for (size_t t = 0; t < n; t += 2) {
+            size_t second = t + 1 < n ? t + 1 : t; /* the last tile may be alone */
+            __m256i places[2], values[2][2];
+            places[0] = find_places(&q, tiles + t * plan->tile_bytes, narrow);
+            places[1] = find_places(&q, tiles + second * plan->tile_bytes, narrow);
+            find_values(plan, places, n_registers, values);
+            float *to[2] = {out + t * EC_STRIP_COLUMNS, out + second * EC_STRIP_COLUMNS};
+            for (int i = 0; i < 2; i++) {
+                store(values[0][i], upper, to[i], stride);
+                store(values[1][i], lower, to[i] + 2 * stride, stride);
             }
-            store(first, upper, to, stride);
-            store(second, lower, to + 2 * stride, stride);
         }
     }
 }
 
 AVX2 void ec_decode_f32_tr_avx2(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, const float *scales,
                                 float *out, size_t stride) {
+    uint32_t entries = plan->wide ? 0 : UINT32_C(1) << plan->table_bits;
     int narrow = plan->state_bits == 8;
-    int lookup = plan->wide ? LOOKUP_ANY : plan->table_bits == 4 ? LOOKUP_16 : plan->table_bits == 6 ? LOOKUP_64 : LOOKUP_ANY;
-    switch (2 * lookup + narrow) {
-        case 2 * LOOKUP_16: decode(plan, tiles, n, scales, out, stride, 0, LOOKUP_16); break;
-        case 2 * LOOKUP_16 + 1: decode(plan, tiles, n, scales, out, stride, 1, LOOKUP_16); break;
-        case 2 * LOOKUP_64: decode(plan, tiles, n, scales, out, stride, 0, LOOKUP_64); break;
-        case 2 * LOOKUP_64 + 1: decode(plan, tiles, n, scales, out, stride, 1, LOOKUP_64); break;
-        case 2 * LOOKUP_ANY: decode(plan, tiles, n, scales, out, stride, 0, LOOKUP_ANY); break;
-        default: decode(plan, tiles, n, scales, out, stride, 1, LOOKUP_ANY); break;
+    switch (2 * entries + (uint32_t)narrow) {
+        case 2 * 16: decode(plan, tiles, n, scales, out, stride, 0, 1); break;
+        case 2 * 16 + 1: decode(plan, tiles, n, scales, out, stride, 1, 1); break;
+        case 2 * 64: decode(plan, tiles, n, scales, out, stride, 0, 4); break;
+        case 2 * 64 + 1: decode(plan, tiles, n, scales, out, stride, 1, 4); break;
+        case 2 * 256: decode(plan, tiles, n, scales, out, stride, 0, 16); break;
+        case 2 * 256 + 1: decode(plan, tiles, n, scales, out, stride, 1, 16); break;
+        default:
+            if (narrow) {
+                decode(plan, tiles, n, scales, out, stride, 1, 0);
+            } else {
+                decode(plan, tiles, n, scales, out, stride, 0, 0);
+            }
     }
 }
 #endif

@@ -17,7 +17,11 @@
 #define ROWS 4
 #define N 16 /* weights */
 
-enum { LOOKUP_16, LOOKUP_64, LOOKUP_ANY }; /* tables of so many int8, or any */
+#if defined(EC_ARCH_AARCH64)
+#define MAX_REGISTERS 16 /* of 16 entries of a table */
+#else
+#define MAX_REGISTERS 4 /* there are no more registers than 16 */
+#endif
 
 /* Bytes of 16 at the places, which are below 16. */
 ALWAYS uint8x16_t pick(uint8x16_t bytes, uint8x16_t places) {
@@ -29,17 +33,23 @@ ALWAYS uint8x16_t pick(uint8x16_t bytes, uint8x16_t places) {
 #endif
 }
 
-/* Bytes of 64. */
-ALWAYS uint8x16_t pick_64(const uint8x16_t *bytes, uint8x16_t places) {
+/* Entries of a table of n times 16 bytes, n 1 or divisible by 4. Places beyond what an instruction has leave
+ * what was found before. */
+ALWAYS uint8x16_t look_up(const uint8x16x4_t *table, uint8x16_t places, size_t n) {
+    if (n == 1) return pick(table[0].val[0], places);
 #if defined(EC_ARCH_AARCH64)
-    uint8x16x4_t table = {{bytes[0], bytes[1], bytes[2], bytes[3]}};
-    return vqtbl4q_u8(table, places);
+    uint8x16_t found = vdupq_n_u8(0);
+    for (size_t i = 0; i < n; i += 4) {
+        found = vqtbx4q_u8(found, table[i / 4], vsubq_u8(places, vdupq_n_u8((uint8_t)(N * i))));
+    }
+    return found;
 #else
-    uint8x8_t found[2], halves[2] = {vget_low_u8(places), vget_high_u8(places)};
-    uint8x8x4_t low = {{vget_low_u8(bytes[0]), vget_high_u8(bytes[0]), vget_low_u8(bytes[1]), vget_high_u8(bytes[1])}};
-    uint8x8x4_t high = {{vget_low_u8(bytes[2]), vget_high_u8(bytes[2]), vget_low_u8(bytes[3]), vget_high_u8(bytes[3])}};
-    for (int i = 0; i < 2; i++) {
-        found[i] = vtbx4_u8(vtbl4_u8(low, halves[i]), high, vsub_u8(halves[i], vdup_n_u8(32)));
+    uint8x8_t found[2] = {vdup_n_u8(0), vdup_n_u8(0)}, halves[2] = {vget_low_u8(places), vget_high_u8(places)};
+    for (size_t i = 0; i < n; i += 2) {
+        uint8x16_t low = table[0].val[i], high = table[0].val[i + 1];
+        uint8x8x4_t four = {{vget_low_u8(low), vget_high_u8(low), vget_low_u8(high), vget_high_u8(high)}};
+        uint8x8_t first = vdup_n_u8((uint8_t)(N * i));
+        for (int half = 0; half < 2; half++) found[half] = vtbx4_u8(found[half], four, vsub_u8(halves[half], first));
     }
     return vcombine_u8(found[0], found[1]);
 #endif
@@ -146,26 +156,21 @@ ALWAYS int16x8_t load_entries(const ec_trellis_plan *plan, uint16x8_t places) {
     return vld1q_s16(entries);
 }
 
-ALWAYS void store_rows(int16x8_t values, const float *scales, float *out, size_t stride) {
-    vst1q_f32(out, vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(values))), scales[0]));
-    vst1q_f32(out + stride, vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(vget_high_s16(values))), scales[1]));
+ALWAYS void store_rows(int16x8_t values, float32x2_t scales, float *out, size_t stride) {
+    vst1q_f32(out, vmulq_lane_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(values))), scales, 0));
+    vst1q_f32(out + stride, vmulq_lane_f32(vcvtq_f32_s32(vmovl_s16(vget_high_s16(values))), scales, 1));
 }
 
-ALWAYS void store_bytes(uint8x16_t entries, const float *scales, float *out, size_t stride) {
-    int8x16_t values = vreinterpretq_s8_u8(entries);
-    store_rows(vmovl_s8(vget_low_s8(values)), scales, out, stride);
-    store_rows(vmovl_s8(vget_high_s8(values)), scales + 2, out + 2 * stride, stride);
-}
-
-/* Inlined once per case. `narrow`: states of 8 bits. */
+/* Inlined once per case. `narrow`: states of 8 bits; n_registers: of the table, 0 when it is not looked up in
+ * registers. */
 ALWAYS void decode(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, const float *scales, float *out,
-                   size_t stride, int narrow, int lookup) {
-    uint8x16_t table[4] = {vdupq_n_u8(0)};
-    size_t registers = lookup == LOOKUP_ANY ? 0 : lookup == LOOKUP_16 ? 1 : 4;
-    for (size_t i = 0; i < registers; i++) table[i] = vld1q_u8(plan->table + N * i);
+                   size_t stride, int narrow, size_t n_registers) {
+    uint8x16x4_t table[MAX_REGISTERS / 4];
+    for (size_t i = 0; i < n_registers; i++) table[i / 4].val[i % 4] = vld1q_u8(plan->table + N * i);
     for (size_t row = 0; row < EC_BAND_ROWS; row += ROWS, scales += ROWS, out += ROWS * stride) {
         const quarter q = load_quarter(plan, row);
         const bytes_quarter bytes = load_bytes_quarter(plan, row);
+        float32x2_t first = vld1_f32(scales), last = vld1_f32(scales + 2);
         const uint8_t *tile = tiles;
         for (size_t t = 0; t < n; t++, tile += plan->tile_bytes) {
             float *to = out + t * EC_STRIP_COLUMNS;
@@ -180,27 +185,40 @@ ALWAYS void decode(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, 
                 lower = find_places(&q, tile, 1);
                 places = vcombine_u8(vmovn_u16(upper), vmovn_u16(lower));
             }
-            if (lookup == LOOKUP_ANY) {
-                store_rows(load_entries(plan, upper), scales, to, stride);
-                store_rows(load_entries(plan, lower), scales + 2, to + 2 * stride, stride);
+            int16x8_t values[2];
+            if (n_registers != 0) {
+                int8x16_t entries = vreinterpretq_s8_u8(look_up(table, places, n_registers));
+                values[0] = vmovl_s8(vget_low_s8(entries));
+                values[1] = vmovl_s8(vget_high_s8(entries));
             } else {
-                store_bytes(lookup == LOOKUP_16 ? pick(table[0], places) : pick_64(table, places), scales, to, stride);
+                values[0] = load_entries(plan, upper);
+                values[1] = load_entries(plan, lower);
             }
+            store_rows(values[0], first, to, stride);
+            store_rows(values[1], last, to + 2 * stride, stride);
         }
     }
 }
 
 void NAME(decode_f32_tr)(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, const float *scales, float *out,
                          size_t stride) {
+    uint32_t entries = plan->wide ? 0 : UINT32_C(1) << plan->table_bits;
     int narrow = plan->state_bits == 8;
-    int lookup = plan->wide ? LOOKUP_ANY : plan->table_bits == 4 ? LOOKUP_16 : plan->table_bits == 6 ? LOOKUP_64 : LOOKUP_ANY;
-    switch (2 * lookup + narrow) {
-        case 2 * LOOKUP_16: decode(plan, tiles, n, scales, out, stride, 0, LOOKUP_16); break;
-        case 2 * LOOKUP_16 + 1: decode(plan, tiles, n, scales, out, stride, 1, LOOKUP_16); break;
-        case 2 * LOOKUP_64: decode(plan, tiles, n, scales, out, stride, 0, LOOKUP_64); break;
-        case 2 * LOOKUP_64 + 1: decode(plan, tiles, n, scales, out, stride, 1, LOOKUP_64); break;
-        case 2 * LOOKUP_ANY: decode(plan, tiles, n, scales, out, stride, 0, LOOKUP_ANY); break;
-        default: decode(plan, tiles, n, scales, out, stride, 1, LOOKUP_ANY); break;
+    switch (2 * entries + (uint32_t)narrow) {
+        case 2 * 16: decode(plan, tiles, n, scales, out, stride, 0, 1); break;
+        case 2 * 16 + 1: decode(plan, tiles, n, scales, out, stride, 1, 1); break;
+        case 2 * 64: decode(plan, tiles, n, scales, out, stride, 0, 4); break;
+        case 2 * 64 + 1: decode(plan, tiles, n, scales, out, stride, 1, 4); break;
+#if MAX_REGISTERS == 16
+        case 2 * 256: decode(plan, tiles, n, scales, out, stride, 0, 16); break;
+        case 2 * 256 + 1: decode(plan, tiles, n, scales, out, stride, 1, 16); break;
+#endif
+        default:
+            if (narrow) {
+                decode(plan, tiles, n, scales, out, stride, 1, 0);
+            } else {
+                decode(plan, tiles, n, scales, out, stride, 0, 0);
+            }
     }
 }
 #endif

@@ -82,7 +82,7 @@ def not_allowed(tree: ast.AST, path: str) -> set[str]:
     bad = {name for name in found if name.partition(".")[0] not in allowed}
     for name in found:
         if name.rpartition(".")[2] in ("_native", "_encoder"):
-            own = path.rpartition("/")[0] in ("runtime_ops", "edgecomp/encode")
+            own = path.startswith(("runtime_ops/", "edgecomp/encode/"))
             bad |= set() if own else {name}
     heavy = HEAVY - {"torch", "safetensors"} if path.startswith(TORCH_PACKAGES) else HEAVY
     for name in at_import_time(tree) if not path.startswith(TORCH_PACKAGES) else ():

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgecomp.encode.crvq.layer import Problem
+from edgecomp.encode.row_scales import stored_row_scales
 from edgecomp.encode.source import WeightError
 from runtime_ops import reference
 from runtime_ops.formats import (
@@ -24,7 +25,6 @@ from runtime_ops.formats import (
 )
 from runtime_ops.formats.columns import MAX_PERMUTED
 from runtime_ops.formats.crvq import MAX_SHIFT
-from runtime_ops.formats.part import MAX_SCALE, MIN_ROW_SCALE, MIN_SCALE
 
 __all__ = ["CodedStage", "IntegerCodebooks", "StoredMatrix", "integer_codebooks", "padded_problem",
            "stored_tensor"]  # fmt: skip
@@ -151,7 +151,7 @@ def matrix_parts(
     critical_groups = (*(stage.codes.shape[1] for stage in stages[1:]), *unused)
     fmt = CrvqFormat(books.dim, books.code_bits, critical_groups, books.shifts, books.table)
     packed = [pack(stage.codes, books.code_bits) for stage in stages]
-    half, factor = row_scales(scales, books.unit)
+    half, factor = stored_row_scales(scales, books.unit)
     parts: dict[str, NDArray[np.generic]] = {"codes": packed[0].reshape(-1)}
     if len(packed) > 1:
         parts["extended"] = np.concatenate([plane.reshape(-1) for plane in packed[1:]])
@@ -166,23 +166,6 @@ def pack(codes: NDArray[np.integer], code_bits: int) -> NDArray[np.uint8]:
         return np.ascontiguousarray(codes, np.uint8)
     bits = codes.astype(np.uint8)[:, :, None] >> np.arange(code_bits, dtype=np.uint8) & 1
     return np.packbits(bits.reshape(len(codes), -1), axis=1, bitorder="little")
-
-
-def row_scales(scales: NDArray[np.float64], unit: float) -> tuple[NDArray[np.float16], np.float32]:
-    """Row scales as float16 and their common factor, for codewords in units of `unit`.
-
-    The largest is in 1..2; one below the smallest normal float16 becomes that or 0. WeightError
-    when the factor is out of the range of scales.
-    """
-    largest = float(scales.max(initial=0.0))
-    top = 2.0 ** math.floor(math.log2(largest)) if largest > 0 else 1.0
-    factor = top * unit
-    if not MIN_SCALE <= factor <= MAX_SCALE:
-        raise WeightError(f"a scale of {largest * unit:.3g}, expected {MIN_SCALE}..{MAX_SCALE}")
-    ratios = scales / top
-    small = (ratios > 0) & (ratios < MIN_ROW_SCALE)
-    ratios = np.where(small, np.where(ratios < MIN_ROW_SCALE / 2, 0, MIN_ROW_SCALE), ratios)
-    return ratios.astype("<f2"), np.float32(factor)
 
 
 def largest_distance(

@@ -61,4 +61,47 @@ void ec_encode_groups(const ec_search *search, const float *weights, size_t n_we
 void ec_pack_bits(const uint32_t *indices, size_t n, uint32_t bits, uint8_t *out);
 void ec_pack_radix(const uint32_t *indices, size_t n, uint32_t radix, uint32_t digits, uint64_t *out);
 
+/* ---- trellis ---------------------------------------------------------------------------------- */
+
+#define EC_BAND_ROWS 16
+#define EC_STRIP_COLUMNS 4
+#define EC_TILE_WEIGHTS 64
+#define EC_ANY_STATE 4294967295 
+
+/* A trellis: every state's value, in the order that ec_trellis_place tells. */
+typedef struct ec_trellis_search {
+    uint32_t state_bits, step_bits, dim;
+    const float *values;            /* float32 [dim][2^state_bits] */
+} ec_trellis_search;
+
+/* Some columns of a matrix, whose rows are a multiple of 16 and columns one of 4, to be encoded from the last
+ * to the first. Before columns first .. end - 1 those behind have been. */
+typedef struct ec_trellis_job {
+    ec_trellis_search search;
+    uint64_t columns;
+    uint64_t first, end;            /* multiples of 4 */
+    const uint8_t *order;           /* uint8 [64]: element of a tile that each weight of the string is */
+    float *targets;                 /* float32 [rows][columns], in units of the table; feedback changes it */
+    const float *row_weights;       /* float32 [rows]: what an error counts; 0 beyond the matrix */
+    const float *column_weights;    /* float32 [columns] */
+    const float *feedback;          /* float32 [end - first]^2: [c][p] what an error of column first + c adds */
+                                    /* to the target of first + p, p in a strip before; NULL: none */
+    uint32_t lookahead;             /* steps beyond what is decided that a walk looks at, at most a tile's */
+    uint32_t *states;               /* uint32 [bands]: of the step behind, or EC_ANY_STATE; moves on */
+    float *values;                  /* float32 [rows][columns]: the encoded weights */
+    uint8_t *codes;                 /* [bands][band_bytes], zeros at first */
+    uint64_t band_bytes;
+} ec_trellis_job;
+
+/* Where a state's value is in `values`. */
+uint32_t ec_trellis_place(uint32_t state_bits, uint32_t step_bits, uint32_t state);
+
+/* Bytes of scratch memory, aligned to 64, that an encoding takes. */
+uint64_t ec_trellis_scratch_bytes(const ec_trellis_search *search);
+
+/* Encodes some bands: the path of least weighted squared error, strip by strip with feedback, else in chunks
+ * of 16 strips; each begins where the one behind ended. step_bits <= state_bits / 2. Bands may be encoded at the
+ * same time, each with scratch memory of its own. */
+void ec_trellis_encode(const ec_trellis_job *job, uint64_t first_band, uint64_t n_bands, void *scratch);
+
 #endif

@@ -16,13 +16,13 @@ from edgecomp.encode.crvq.export import (
     integer_codebooks,
     order_table,
     pack,
-    row_scales,
     stored_tensor,
 )
+from edgecomp.encode.row_scales import stored_row_scales
 from runtime_ops import reference
 from runtime_ops.formats import ColumnsFormat, CrvqFormat, EncodedTensor
-from runtime_ops.formats.crvq import MAX_SHIFT, MIN_ROW_SCALE
-from runtime_ops.formats.part import MAX_SCALE, MIN_SCALE
+from runtime_ops.formats.crvq import MAX_SHIFT
+from runtime_ops.formats.part import MAX_SCALE, MIN_ROW_SCALE, MIN_SCALE
 from runtime_ops.native import decode
 from tests.edgecomp.encode.crvq.one_matrix import encode_matrix
 
@@ -103,7 +103,7 @@ def test_packed_codes(code_bits: int, groups: int) -> None:
 @pytest.mark.parametrize("largest", [1.0, 1.9999999, 3e-5, 1e-12, 7e12])
 def test_row_scales(largest: float) -> None:
     scales = largest * np.array([1.0, 0.5, 1e-3, 7e-5, 4e-5, 2e-5, 1e-9, 0.0])
-    half, factor = row_scales(scales, 0.25)
+    half, factor = stored_row_scales(scales, 0.25)
     assert half.dtype == np.float16
     assert 1 <= half[0] <= 2
     found = half.astype(np.float64) * float(factor) / 0.25
@@ -116,14 +116,14 @@ def test_row_scales(largest: float) -> None:
 
 
 def test_row_scales_that_no_container_holds() -> None:
-    half, factor = row_scales(np.zeros(3), 0.25)
+    half, factor = stored_row_scales(np.zeros(3), 0.25)
     assert not half.any()
     assert factor == 0.25
-    assert row_scales(np.array([2.0**-62]), 0.25)[1] == MIN_SCALE
+    assert stored_row_scales(np.array([2.0**-62]), 0.25)[1] == MIN_SCALE
     for largest in (2.0**-63, 2.0**67, 1e30):
         with pytest.raises(WeightError, match="a scale of"):
-            row_scales(np.array([largest, 0.0]), 0.25)
-    assert row_scales(np.array([2.0**66]), 0.25)[1] == MAX_SCALE
+            stored_row_scales(np.array([largest, 0.0]), 0.25)
+    assert stored_row_scales(np.array([2.0**66]), 0.25)[1] == MAX_SCALE
 
 
 def stored(critical: str, columns: int, with_order: bool) -> StoredMatrix:

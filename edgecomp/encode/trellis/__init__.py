@@ -1,0 +1,1 @@
+"""Weights to trellis codes: rotation, feedback, and the cheapest path of states."""

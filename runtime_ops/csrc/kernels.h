@@ -69,8 +69,6 @@ typedef struct ec_crvq_plan {
  * (s ^ s >> fold) * multipliers[i % 2] are the place in the table. */
 typedef struct ec_trellis_plan {
     uint32_t state_bits;
-    uint32_t step_bits;
-    uint32_t dim;
     uint32_t fold;           /* 31 for none: no bit of a state is that high */
     uint32_t multipliers[2]; /* times 2^(32 - state_bits): the angle lies in the top bits */
     uint32_t table_bits;
@@ -80,11 +78,18 @@ typedef struct ec_trellis_plan {
     uint64_t tile_bytes, band_bytes;
 } ec_trellis_plan;
 
-/* Writes the weights of n tiles that lie one behind the other to out: 16 rows of 4 n float32 each, row r
- * from out + r * stride on, table entries times scales[r] (float32 [16]). EC_TILE_SLACK bytes behind the
- * tiles can be read. */
-typedef void ec_decode_f32_tr_fn(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, const float *scales,
-                                 float *out, size_t stride);
+/* Some tiles of a band, and where their weights go. */
+typedef struct ec_tiles {
+    const ec_trellis_plan *plan;
+    const uint8_t *codes;    /* n tiles, one behind the other; EC_TILE_SLACK bytes behind them can be read */
+    size_t n;
+    const float *scales;     /* [16] */
+    float *out;              /* [16][stride] */
+    size_t stride;
+} ec_tiles;
+
+/* Writes 4 n weights of each of 16 rows: table entries times the row's scale. */
+typedef void ec_decode_f32_tr_fn(const ec_tiles *tiles);
 
 /* Multiplies x (float32 [n]) with a Hadamard matrix, n a power of two, at least 2: in rounds with h = 1, 2,
  * 4 .. n / 2, the numbers a and b that are h apart become a + b and a - b. */

@@ -19,8 +19,6 @@ static uint32_t first_bit(const ec_trellis *t, uint32_t i) {
 void ec_trellis_start(const ec_matrix *m, ec_trellis_plan *plan) {
     const ec_trellis *t = &m->trellis;
     plan->state_bits = t->state_bits;
-    plan->step_bits = t->step_bits;
-    plan->dim = t->dim;
     for (uint32_t d = 0; d < 2; d++) plan->multipliers[d] = t->multipliers[d % t->dim] << (32 - t->state_bits);
     plan->fold = t->fold != 0 ? t->fold : 31;
     plan->table_bits = t->table_bits;
@@ -51,51 +49,47 @@ static void decode_row(const ec_decoder *decoder, uint64_t row, uint64_t column,
     }
 }
 
-/* Rows and tiles of a band. */
-typedef struct run {
-    uint64_t band, tile;
-    size_t n;
-    float scales[EC_BAND_ROWS]; /* 0 beyond the matrix */
-} run;
-
-/* All rows of the tiles. The last ones of the last band are copied, so that the kernel may read on. */
-static void decode_tiles(const ec_decoder *decoder, const run *r, float *out, size_t stride) {
-    const ec_trellis_plan *plan = &decoder->trellis;
-    uint64_t first = r->band * plan->band_bytes + r->tile * plan->tile_bytes;
-    uint64_t left = decoder->matrix->codes_bytes - first; /* from the first tile on */
-    const uint8_t *tiles = decoder->matrix->codes + first;
-    size_t in_place = r->n;
-    while (in_place > 0 && in_place * plan->tile_bytes + EC_TILE_SLACK > left) in_place--;
-    decoder->kernels.decode_f32_tr(plan, tiles, in_place, r->scales, out, stride);
-    if (in_place == r->n) return;
+/* All rows of tiles that begin at byte `first` of the codes. The last ones of a matrix are copied, so that
+ * the kernel may read on. */
+static void decode_tiles(const ec_decoder *decoder, uint64_t first, ec_tiles tiles) {
+    const ec_matrix *m = decoder->matrix;
+    uint64_t tile_bytes = tiles.plan->tile_bytes, left = m->codes_bytes - first;
+    size_t n = tiles.n;
+    tiles.codes = m->codes + first;
+    while (tiles.n > 0 && tiles.n * tile_bytes + EC_TILE_SLACK > left) tiles.n--;
+    decoder->kernels.decode_f32_tr(&tiles);
+    if (tiles.n == n) return;
     uint8_t last[LAST_TILES * MAX_TILE_BYTES + EC_TILE_SLACK] = {0};
-    uint64_t done = in_place * plan->tile_bytes;
-    uint64_t size = (r->n - in_place) * plan->tile_bytes + TAIL_BYTES;
-    memcpy(last, tiles + done, (size_t)(left - done < size ? left - done : size));
-    out += in_place * EC_STRIP_COLUMNS;
-    decoder->kernels.decode_f32_tr(plan, last, r->n - in_place, r->scales, out, stride);
+    uint64_t done = tiles.n * tile_bytes, size = (n - tiles.n) * tile_bytes + TAIL_BYTES;
+    memcpy(last, tiles.codes + done, (size_t)(left - done < size ? left - done : size));
+    tiles.codes = last;
+    tiles.out += tiles.n * EC_STRIP_COLUMNS;
+    tiles.n = n - tiles.n;
+    decoder->kernels.decode_f32_tr(&tiles);
 }
 
 /* Rows that lie in one band, at least one. */
 static void decode_band(const ec_decoder *decoder, const ec_region *region, float *out, size_t stride) {
-    run r = {.band = region->row / EC_BAND_ROWS};
-    size_t first = (size_t)(region->row % EC_BAND_ROWS), n_rows = (size_t)region->n_rows;
-    for (size_t i = 0; i < n_rows; i++) r.scales[first + i] = ec_row_scale(decoder->matrix, region->row + i);
-    float tiles[EC_BAND_ROWS][RUN_TILES * EC_STRIP_COLUMNS];
+    const ec_trellis_plan *plan = &decoder->trellis;
+    float scales[EC_BAND_ROWS] = {0}; /* 0 beyond the region */
+    float some[EC_BAND_ROWS][RUN_TILES * EC_STRIP_COLUMNS];
+    size_t first_row = (size_t)(region->row % EC_BAND_ROWS), n_rows = (size_t)region->n_rows;
+    for (size_t i = 0; i < n_rows; i++) scales[first_row + i] = ec_row_scale(decoder->matrix, region->row + i);
     uint64_t column = region->column, left = region->n_columns;
     while (left > 0) {
         size_t lead = (size_t)(column % EC_STRIP_COLUMNS), n;
-        r.tile = column / EC_STRIP_COLUMNS;
+        uint64_t byte = region->row / EC_BAND_ROWS * plan->band_bytes + column / EC_STRIP_COLUMNS * plan->tile_bytes;
         if (n_rows == EC_BAND_ROWS && lead == 0 && left >= EC_STRIP_COLUMNS) {
-            r.n = (size_t)(left / EC_STRIP_COLUMNS);
-            n = r.n * EC_STRIP_COLUMNS;
-            decode_tiles(decoder, &r, out, stride);
+            ec_tiles tiles = {plan, NULL, (size_t)(left / EC_STRIP_COLUMNS), scales, out, stride};
+            decode_tiles(decoder, byte, tiles);
+            n = tiles.n * EC_STRIP_COLUMNS;
         } else {
-            size_t most = RUN_TILES * EC_STRIP_COLUMNS - lead;
-            n = left < most ? (size_t)left : most;
-            r.n = (lead + n + EC_STRIP_COLUMNS - 1) / EC_STRIP_COLUMNS;
-            decode_tiles(decoder, &r, tiles[0], RUN_TILES * EC_STRIP_COLUMNS);
-            for (size_t i = 0; i < n_rows; i++) memcpy(out + i * stride, tiles[first + i] + lead, n * sizeof *out);
+            n = RUN_TILES * EC_STRIP_COLUMNS - lead;
+            if (left < n) n = (size_t)left;
+            size_t n_tiles = (lead + n + EC_STRIP_COLUMNS - 1) / EC_STRIP_COLUMNS;
+            ec_tiles tiles = {plan, NULL, n_tiles, scales, some[0], RUN_TILES * EC_STRIP_COLUMNS};
+            decode_tiles(decoder, byte, tiles);
+            for (size_t i = 0; i < n_rows; i++) memcpy(out + i * stride, some[first_row + i] + lead, n * sizeof *out);
         }
         out += n;
         column += n;

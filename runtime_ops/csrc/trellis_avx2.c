@@ -120,17 +120,20 @@ AVX2 ALWAYS void find_values(const ec_trellis_plan *plan, const __m256i *places,
 
 /* Inlined once per case. `narrow`: states of 8 bits; n_registers: of the table, 0 when it is not looked up in
  * registers. */
-AVX2 ALWAYS void decode(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, const float *scales, float *out,
-                        size_t stride, int narrow, size_t n_registers) {
-    for (size_t row = 0; row < EC_BAND_ROWS; row += ROWS, scales += ROWS, out += ROWS * stride) {
+AVX2 ALWAYS void decode(const ec_tiles *tiles, int narrow, size_t n_registers) {
+    const ec_trellis_plan *plan = tiles->plan;
+    size_t n = tiles->n, stride = tiles->stride;
+    for (size_t row = 0; row < EC_BAND_ROWS; row += ROWS) {
+        const float *scales = tiles->scales + row;
+        float *out = tiles->out + row * stride;
         const quarter q = load_quarter(plan, row);
         __m256 upper = _mm256_set_m128(_mm_set1_ps(scales[1]), _mm_set1_ps(scales[0]));
         __m256 lower = _mm256_set_m128(_mm_set1_ps(scales[3]), _mm_set1_ps(scales[2]));
         for (size_t t = 0; t < n; t += 2) {
             size_t second = t + 1 < n ? t + 1 : t; /* the last tile may be alone */
             __m256i places[2], values[2][2];
-            places[0] = find_places(&q, tiles + t * plan->tile_bytes, narrow);
-            places[1] = find_places(&q, tiles + second * plan->tile_bytes, narrow);
+            places[0] = find_places(&q, tiles->codes + t * plan->tile_bytes, narrow);
+            places[1] = find_places(&q, tiles->codes + second * plan->tile_bytes, narrow);
             find_values(plan, places, n_registers, values);
             float *to[2] = {out + t * EC_STRIP_COLUMNS, out + second * EC_STRIP_COLUMNS};
             for (int i = 0; i < 2; i++) {
@@ -141,22 +144,22 @@ AVX2 ALWAYS void decode(const ec_trellis_plan *plan, const uint8_t *tiles, size_
     }
 }
 
-AVX2 void ec_decode_f32_tr_avx2(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, const float *scales,
-                                float *out, size_t stride) {
+AVX2 void ec_decode_f32_tr_avx2(const ec_tiles *tiles) {
+    const ec_trellis_plan *plan = tiles->plan;
     uint32_t entries = plan->wide ? 0 : UINT32_C(1) << plan->table_bits;
     int narrow = plan->state_bits == 8;
     switch (2 * entries + (uint32_t)narrow) {
-        case 2 * 16: decode(plan, tiles, n, scales, out, stride, 0, 1); break;
-        case 2 * 16 + 1: decode(plan, tiles, n, scales, out, stride, 1, 1); break;
-        case 2 * 64: decode(plan, tiles, n, scales, out, stride, 0, 4); break;
-        case 2 * 64 + 1: decode(plan, tiles, n, scales, out, stride, 1, 4); break;
-        case 2 * 256: decode(plan, tiles, n, scales, out, stride, 0, 16); break;
-        case 2 * 256 + 1: decode(plan, tiles, n, scales, out, stride, 1, 16); break;
+        case 2 * 16: decode(tiles, 0, 1); break;
+        case 2 * 16 + 1: decode(tiles, 1, 1); break;
+        case 2 * 64: decode(tiles, 0, 4); break;
+        case 2 * 64 + 1: decode(tiles, 1, 4); break;
+        case 2 * 256: decode(tiles, 0, 16); break;
+        case 2 * 256 + 1: decode(tiles, 1, 16); break;
         default:
             if (narrow) {
-                decode(plan, tiles, n, scales, out, stride, 1, 0);
+                decode(tiles, 1, 0);
             } else {
-                decode(plan, tiles, n, scales, out, stride, 0, 0);
+                decode(tiles, 0, 0);
             }
     }
 }

@@ -163,15 +163,18 @@ ALWAYS void store_rows(int16x8_t values, float32x2_t scales, float *out, size_t 
 
 /* Inlined once per case. `narrow`: states of 8 bits; n_registers: of the table, 0 when it is not looked up in
  * registers. */
-ALWAYS void decode(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, const float *scales, float *out,
-                   size_t stride, int narrow, size_t n_registers) {
+ALWAYS void decode(const ec_tiles *tiles, int narrow, size_t n_registers) {
+    const ec_trellis_plan *plan = tiles->plan;
+    size_t n = tiles->n, stride = tiles->stride;
     uint8x16x4_t table[MAX_REGISTERS / 4];
     for (size_t i = 0; i < n_registers; i++) table[i / 4].val[i % 4] = vld1q_u8(plan->table + N * i);
-    for (size_t row = 0; row < EC_BAND_ROWS; row += ROWS, scales += ROWS, out += ROWS * stride) {
+    for (size_t row = 0; row < EC_BAND_ROWS; row += ROWS) {
+        const float *scales = tiles->scales + row;
+        float *out = tiles->out + row * stride;
         const quarter q = load_quarter(plan, row);
         const bytes_quarter bytes = load_bytes_quarter(plan, row);
         float32x2_t first = vld1_f32(scales), last = vld1_f32(scales + 2);
-        const uint8_t *tile = tiles;
+        const uint8_t *tile = tiles->codes;
         for (size_t t = 0; t < n; t++, tile += plan->tile_bytes) {
             float *to = out + t * EC_STRIP_COLUMNS;
             uint16x8_t upper, lower;
@@ -200,24 +203,24 @@ ALWAYS void decode(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, 
     }
 }
 
-void NAME(decode_f32_tr)(const ec_trellis_plan *plan, const uint8_t *tiles, size_t n, const float *scales, float *out,
-                         size_t stride) {
+void NAME(decode_f32_tr)(const ec_tiles *tiles) {
+    const ec_trellis_plan *plan = tiles->plan;
     uint32_t entries = plan->wide ? 0 : UINT32_C(1) << plan->table_bits;
     int narrow = plan->state_bits == 8;
     switch (2 * entries + (uint32_t)narrow) {
-        case 2 * 16: decode(plan, tiles, n, scales, out, stride, 0, 1); break;
-        case 2 * 16 + 1: decode(plan, tiles, n, scales, out, stride, 1, 1); break;
-        case 2 * 64: decode(plan, tiles, n, scales, out, stride, 0, 4); break;
-        case 2 * 64 + 1: decode(plan, tiles, n, scales, out, stride, 1, 4); break;
+        case 2 * 16: decode(tiles, 0, 1); break;
+        case 2 * 16 + 1: decode(tiles, 1, 1); break;
+        case 2 * 64: decode(tiles, 0, 4); break;
+        case 2 * 64 + 1: decode(tiles, 1, 4); break;
 #if MAX_REGISTERS == 16
-        case 2 * 256: decode(plan, tiles, n, scales, out, stride, 0, 16); break;
-        case 2 * 256 + 1: decode(plan, tiles, n, scales, out, stride, 1, 16); break;
+        case 2 * 256: decode(tiles, 0, 16); break;
+        case 2 * 256 + 1: decode(tiles, 1, 16); break;
 #endif
         default:
             if (narrow) {
-                decode(plan, tiles, n, scales, out, stride, 1, 0);
+                decode(tiles, 1, 0);
             } else {
-                decode(plan, tiles, n, scales, out, stride, 0, 0);
+                decode(tiles, 0, 0);
             }
     }
 }

@@ -57,7 +57,7 @@ def trellis_cases() -> Iterator[Case]:
     for state_bits in STATE_BITS:
         for step_bits in range(1, min(MAX_STEP_BITS, state_bits - 1) + 1):
             for dim in (1, 2):
-                for table_bits in {4, 6, min(state_bits, 4 + number % 9), min(state_bits, 12)}:
+                for table_bits in sorted({4, 6, 8, min(state_bits, 4 + number % 9, 12)}):
                     fmt = trellis_format(state_bits, step_bits, dim, table_bits, number % 3 == 0)
                     shape = ROWS[number % 7], COLUMNS[number % 9]
                     tensor = random_tensor(fmt, shape, rng)

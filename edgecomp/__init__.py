@@ -1,7 +1,7 @@
 """Compress a model's weights for a device, and judge what that cost.
 
     import edgecomp
-    report = edgecomp.compress("path/to/model", "model.gguf", edgecomp.LatticeSettings(bits=4))
+    report = edgecomp.compress("path/to/model", "model.gguf", edgecomp.TrellisSettings(bits=4))
     print(edgecomp.inspect("model.gguf").bpw)
     quality = edgecomp.evaluate("model.gguf", "path/to/model", "text.txt", windows=64)
 
@@ -10,8 +10,8 @@ a function needs it. The road a model takes is in edgecomp/pipeline.py.
 """
 
 from edgecomp.compression import Calibration
-from edgecomp.encode import CrvqSettings, LatticeSettings, PaperSettings
+from edgecomp.encode import CrvqSettings, LatticeSettings, PaperSettings, TrellisSettings
 from edgecomp.pipeline import calibrate, compress, evaluate, inspect
 
-__all__ = ["Calibration", "CrvqSettings", "LatticeSettings", "PaperSettings", "calibrate",
-           "compress", "evaluate", "inspect"]  # fmt: skip
+__all__ = ["Calibration", "CrvqSettings", "LatticeSettings", "PaperSettings", "TrellisSettings",
+           "calibrate", "compress", "evaluate", "inspect"]  # fmt: skip

@@ -18,7 +18,7 @@ from pathlib import Path
 from edgecomp.calibration import CalibrateReport, CalibrateSettings, calibrate_checkpoint
 from edgecomp.checkpoint import Checkpoint, TokenizerError, open_checkpoint, tokenizer_keys
 from edgecomp.compression import Calibration, CompressReport, compress_checkpoint
-from edgecomp.encode import LatticeSettings, Settings
+from edgecomp.encode import Settings, TrellisSettings
 from edgecomp.evaluation import (
     Evaluation,
     EvaluationError,
@@ -63,12 +63,12 @@ def compress(
 ) -> CompressReport:
     """The report on the container that this writes to `out` for a model folder or hub id.
 
-    `settings` None means the lattice preset at 4 bits; CRVQ needs a `calibration`. Raises
-    CheckpointError, CompressError, CalibrationError or WeightError (SettingsError comes from making
-    `settings`); an unfinished run is resumed by the same call.
+    `settings` None means trellis codes of 4 bits, which gain by a `calibration`; CRVQ needs one.
+    Raises CheckpointError, CompressError, CalibrationError or WeightError (SettingsError comes from
+    making `settings`); an unfinished run is resumed by the same call.
     """
     checkpoint = open_checkpoint(str(model))
-    chosen = settings or LatticeSettings()
+    chosen = settings or TrellisSettings()
     return compress_checkpoint(checkpoint, chosen, Path(out), progress, note, calibration)
 
 

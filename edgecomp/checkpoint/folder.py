@@ -199,6 +199,11 @@ def is_embedding(name: str) -> bool:
     return re.search(r"(embed\w*|wte)\.weight$", name) is not None
 
 
+def is_head(name: str) -> bool:
+    """Whether a tensor of that name may be a language model's head."""
+    return re.search(r"(lm_head|embed_out|^output)\.weight$", name) is not None
+
+
 def same_bytes(a: TensorEntry, b: TensorEntry) -> bool:
     """Whether two tensors have the same shape, dtype and bytes; read in pieces."""
     if (a.shape, a.dtype) != (b.shape, b.dtype):

@@ -21,6 +21,7 @@ from edgecomp import pipeline
 from edgecomp.calibration import CalibrateSettings
 from edgecomp.cli import crvq_options as crvq
 from edgecomp.cli import options
+from edgecomp.cli import trellis_options as trellis
 from edgecomp.cli.calibrate import calibrate_object, print_calibrate
 from edgecomp.cli.demo import print_demo, run_demo
 from edgecomp.cli.errors import fail, note, report_error
@@ -104,7 +105,10 @@ def calibrate(
 def compress(
     model: Annotated[str, typer.Argument(help="Hugging Face folder, or hub id owner/name.")],
     out: Annotated[Path, typer.Option("--output", "-o", help="Container to write.")],
-    codec: Annotated[Codec, typer.Option(help="How weights become codes.")] = Codec.WINDING,
+    codec: Annotated[
+        Codec | None,
+        typer.Option(help="How weights become codes (default trellis, or what other options say)."),
+    ] = None,
     preset: Annotated[
         Preset | None,
         typer.Option(help="winding: paper (as published) or lattice (ours, the default)."),
@@ -141,14 +145,18 @@ def compress(
     statistics: crvq.StatisticsPath = None,
     context: crvq.Context = None,
     device: crvq.Device = None,
+    state_bits: trellis.StateBits = None,
+    rotate: trellis.Rotate = None,
+    feedback: trellis.Feedback = None,
     json: Json = False,
 ) -> None:
     """Compress MODEL into a container. A run that was killed goes on when started again.
 
     \b
     Examples:
+      edgecomp compress ./bookworm --bits 2 --calibration text.txt -o bookworm.gguf
+      edgecomp compress HuggingFaceTB/SmolLM2-135M --bits 4 -o smollm.gguf
       edgecomp compress ./bookworm --preset lattice --bits 4 -o bookworm.gguf
-      edgecomp compress HuggingFaceTB/SmolLM2-135M --bits 5 -o smollm.gguf
       edgecomp compress ./bookworm --codec crvq --calibration text.txt -o tiny.gguf
 
     \b
@@ -166,7 +174,8 @@ def compress(
         None, codebook_bits, extended, critical, critical_codes, importance, allocation,
         initialisation, sweeps, share, finetune, move_codes, epochs, embedding_bits, damping, seed,
     )  # fmt: skip
-    settings = settings_from(codec, preset, given, coded)
+    own = trellis.TrellisOptions(state_bits, rotate, feedback)
+    settings = settings_from(codec, preset, given, coded, own)
     learned = crvq.calibration_from(calibration, statistics, context, device)
     options.check_calibration(settings, learned)
     with show_progress() as progress:

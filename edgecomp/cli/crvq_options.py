@@ -1,4 +1,4 @@
-"""The options of the crvq codec, and of critical columns in other codecs."""
+"""The options of the crvq codec, some of which other codecs have as well."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ Extended = Annotated[
 ]
 Critical = Annotated[
     float | None,
-    typer.Option(help="Share of the input columns that are critical (crvq 0.02, lattice 0)."),
+    typer.Option(help="Share of the input columns that are critical (crvq 0.02, others 0)."),
 ]
 CriticalBits = Annotated[
-    float | None, typer.Option(help="lattice: bits per weight of critical columns (default 8).")
+    float | None, typer.Option(help="Bits per weight of critical columns (lattice 8, trellis 4).")
 ]
 CriticalCodesName = Annotated[
     CriticalCodes | None,
@@ -83,7 +83,7 @@ ImportanceName = Annotated[
     Importance | None,
     typer.Option(
         help="Columns by the paper's metric (obs, crvq's default), that of its code (activation, "
-        "lattice's default), mean weight, or at random."
+        "the others' default), mean weight, or at random."
     ),
 ]
 AllocationName = Annotated[
@@ -104,30 +104,31 @@ ShareName = Annotated[
 ]
 FinetuneName = Annotated[
     Finetune | None,
-    typer.Option(help="crvq: tune nothing, blocks, or the whole model too (default)."),
+    typer.Option(help="Tune nothing (trellis's default), blocks, or the whole model too (crvq's)."),
 ]
 MoveCodes = Annotated[
     bool | None,
-    typer.Option("--move-codes/--keep-codes", help="crvq: codes move in tuning (default) or stay."),
+    typer.Option("--move-codes/--keep-codes", help="Codes move in tuning (default) or stay."),
 ]
-Epochs = Annotated[
-    float | None, typer.Option(help="crvq: how often tuning reads the text (default 1).")
-]
+Epochs = Annotated[float | None, typer.Option(help="How often tuning reads the text (default 1).")]
 EmbeddingBits = Annotated[
     float | None,
-    typer.Option(help="crvq: bits per weight of embeddings and head (default 4)."),
+    typer.Option(help="Bits per weight of embeddings and head (crvq 4, trellis --bits + 1)."),
 ]
 Damping = Annotated[
     float | None,
     typer.Option(
-        help="crvq: added to the Hessian's diagonal, in units of its mean, from 0.0001 to 1 "
+        help="Added to the Hessian's diagonal, in units of its mean, from 0.0001 to 1 "
         "(default 0.05)."
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Of everything drawn at random (default 0).")]
 CalibrationText = Annotated[
     Path | None,
-    typer.Option("--calibration", help="UTF-8 text that codes are fitted to; crvq needs one."),
+    typer.Option(
+        "--calibration",
+        help="UTF-8 text that codes are fitted to; crvq needs one, trellis gains.",
+    ),
 ]
 StatisticsPath = Annotated[
     Path | None,

@@ -10,13 +10,16 @@ from typing import Annotated, Literal
 import typer
 
 from edgecomp.cli.crvq_options import CrvqOptions, Importance, crvq_settings
+from edgecomp.cli.trellis_options import SHARED, TrellisOptions, trellis_settings
 from edgecomp.compression import Calibration
+from edgecomp.compression.tensor_settings import ranks_by_activation
 from edgecomp.encode import (
     CrvqSettings,
     LatticeSettings,
     PaperSettings,
     Settings,
     SettingsError,
+    TrellisSettings,
     paper_settings_for_bits,
 )
 
@@ -38,6 +41,7 @@ class Codec(StrEnum):
 
     WINDING = "winding"
     CRVQ = "crvq"
+    TRELLIS = "trellis"
 
 
 class Preset(StrEnum):
@@ -54,7 +58,10 @@ class Generator(StrEnum):
     GOLDEN = "golden"
 
 
-Bits = Annotated[float | None, typer.Option(help="Bits per weight of the codes (default 4).")]
+Bits = Annotated[
+    float | None,
+    typer.Option(help="Bits per weight (default 4); trellis: 1, 1.5, 2 .. 4, 5, 6, 7 or 8."),
+]
 Points = Annotated[
     list[int] | None,
     typer.Option(
@@ -124,11 +131,28 @@ class SettingsOptions:
         return [f"--{name.replace('_', '-')}" for name in named]
 
 
+def default_codec(preset: Preset | None, options: SettingsOptions) -> Codec:
+    """The codec where none is named: winding for options that only it has, else the best one."""
+    winding = preset is not None or winding_only(options) or options.dim is not None
+    return Codec.WINDING if winding else Codec.TRELLIS
+
+
 def settings_from(
-    codec: Codec, preset: Preset | None, options: SettingsOptions, crvq: CrvqOptions
+    codec: Codec | None,
+    preset: Preset | None,
+    options: SettingsOptions,
+    crvq: CrvqOptions,
+    trellis: TrellisOptions,
 ) -> Settings:
     """The settings of a codec with what the user gave; UsageError when that does not fit."""
+    codec = codec or default_codec(preset, options)
     try:
+        if codec is Codec.TRELLIS:
+            return trellis_only(preset, options, crvq, trellis)
+        if trellis.given:
+            raise UsageError(
+                f"{trellis.given[0]} belongs to the trellis codec", "use --codec trellis"
+            )
         if codec is Codec.CRVQ:
             return crvq_only(preset, options, crvq)
         if options.bits is not None and options.points:
@@ -139,40 +163,70 @@ def settings_from(
         raise UsageError(message, "edgecomp compress --help shows the options") from error
 
 
+def winding_only(options: SettingsOptions) -> list[str]:
+    """Those of the options given that only the winding codec has."""
+    others = options.given(
+        "box", "classes", "max_error", "target_error", "raw_error", "group", "generator",
+        "companding", "reach",
+    )  # fmt: skip
+    return ["--points", *others] if options.points else others
+
+
 def crvq_only(preset: Preset | None, options: SettingsOptions, crvq: CrvqOptions) -> CrvqSettings:
     """The crvq codec's settings; UsageError for options of the winding codec."""
-    others = options.given(
-        "bits", "box", "classes", "max_error", "target_error", "raw_error", "group", "generator",
-        "companding", "reach", "critical_bits",
-    )  # fmt: skip
-    if options.points:
-        others = ["--points", *others]
+    refuse_winding(preset, winding_only(options))
+    others = options.given("bits", "critical_bits")
+    if others:
+        raise UsageError(
+            f"{others[0]} belongs to the other codecs", "use --codec trellis or --codec winding"
+        )
+    return crvq_settings(replace(crvq, dim=options.dim))
+
+
+def trellis_only(
+    preset: Preset | None, options: SettingsOptions, crvq: CrvqOptions, trellis: TrellisOptions
+) -> TrellisSettings:
+    """The trellis codec's settings; UsageError for options of the others."""
+    refuse_winding(preset, [*winding_only(options), *options.given("dim")])
+    refuse_crvq(crvq, set(SHARED))
+    if crvq.importance is Importance.OBS:
+        raise UsageError("--importance obs belongs to the crvq codec", "use --codec crvq")
+    if crvq.critical is None and (options.critical_bits is not None or crvq.importance is not None):
+        unused = "--importance" if options.critical_bits is None else "--critical-bits"
+        raise UsageError(f"{unused} goes with --critical", "give --critical, such as 0.02, too")
+    return trellis_settings(options.bits, options.critical_bits, crvq, trellis)
+
+
+def refuse_winding(preset: Preset | None, others: list[str]) -> None:
+    """UsageError when an option of the winding codec is given."""
     if preset is not None:
         others = ["--preset", *others]
     if others:
         raise UsageError(f"{others[0]} belongs to the winding codec", "use --codec winding")
-    return crvq_settings(replace(crvq, dim=options.dim))
 
 
 def check_calibration(settings: Settings, calibration: Calibration | None) -> None:
     """UsageError unless a calibration is given to settings that use one, and to crvq always."""
-    if isinstance(settings, CrvqSettings):
+    tunes = isinstance(settings, TrellisSettings) and settings.finetune != "none"
+    if isinstance(settings, CrvqSettings) or tunes:
         if calibration is None or calibration.text is None:
+            what = "--finetune" if tunes else "--codec crvq"
             raise UsageError(
-                "--codec crvq needs a calibration text", "give --calibration a UTF-8 text file"
+                f"{what} needs a calibration text", "give --calibration a UTF-8 text file"
             )
     elif calibration is not None and not uses_statistics(settings):
         raise UsageError(
-            "--calibration, --statistics and --device are for crvq and for critical columns",
-            "use --codec crvq or --critical, or leave them out",
+            "these settings look at no text: --calibration, --statistics and --device are for "
+            "trellis, crvq and critical columns",
+            "use --codec trellis, --codec crvq or --critical, or leave them out",
         )
 
 
 def uses_statistics(settings: Settings) -> bool:
     """Whether an encoder with these settings reads statistics of activations."""
-    if isinstance(settings, LatticeSettings):
-        return settings.critical > 0 and settings.importance == "activation"
-    return isinstance(settings, CrvqSettings)
+    if isinstance(settings, TrellisSettings) and settings.feedback:
+        return True
+    return isinstance(settings, CrvqSettings) or ranks_by_activation(settings)
 
 
 def refuse_crvq(crvq: CrvqOptions, allowed: set[str]) -> None:
@@ -181,10 +235,15 @@ def refuse_crvq(crvq: CrvqOptions, allowed: set[str]) -> None:
         if value is not None and name not in allowed:
             if name in LATTICE_TOO:
                 raise UsageError(
-                    f"--{name} belongs to the lattice preset and to the crvq codec",
-                    "use --preset lattice, or --codec crvq",
+                    f"--{name} belongs to the lattice preset and to other codecs",
+                    "use --preset lattice, --codec trellis or --codec crvq",
                 )
             option = "embedding-bits" if name == "outer_bits" else name.replace("_", "-")
+            if name in SHARED:
+                raise UsageError(
+                    f"--{option} belongs to the codecs trellis and crvq",
+                    "use --codec trellis or --codec crvq",
+                )
             raise UsageError(f"--{option} belongs to the crvq codec", "use --codec crvq")
 
 

@@ -14,11 +14,17 @@ from edgecomp.calibration import Statistics
 from edgecomp.checkpoint import Checkpoint, TensorEntry
 from edgecomp.compression.checks import CompressError, check_output, check_space
 from edgecomp.compression.counted_source import CountedSource
-from edgecomp.compression.critical import input_statistics, tensor_settings
 from edgecomp.compression.fingerprint import job_text, sha256_of
-from edgecomp.compression.linears import Calibration, LinearsJob, encode_linears, open_linears
+from edgecomp.compression.linears import (
+    Calibration,
+    LinearsJob,
+    encode_linears,
+    indefinite_error,
+    open_linears,
+)
 from edgecomp.compression.model_keys import accepted_bundle
 from edgecomp.compression.report import CompressReport, RawTensor, raw_reason
+from edgecomp.compression.tensor_settings import input_statistics, tensor_settings
 from edgecomp.compression.workfolder import (
     WorkFolder,
     WorkFolderBusyError,
@@ -26,7 +32,14 @@ from edgecomp.compression.workfolder import (
     work_folder_path,
 )
 from edgecomp.disk import sync_folder
-from edgecomp.encode import CrvqSettings, Settings, WeightError, encode
+from edgecomp.encode import (
+    CrvqSettings,
+    IndefiniteError,
+    Settings,
+    TrellisSettings,
+    WeightError,
+    encode,
+)
 from edgecomp.inputs import Inputs
 from edgecomp.progress import ProgressCallback, Step
 from exporters.bundle import ModelBundle, TensorSource
@@ -46,7 +59,7 @@ class Job:
     progress: ProgressCallback
     note: Callable[[str], None]
     calibration: Calibration | None
-    statistics: Statistics | None = None  # that critical columns are ranked by, once they are open
+    statistics: Statistics | None = None  # that tensors are encoded with, once they are open
 
 
 def compress_checkpoint(
@@ -59,7 +72,7 @@ def compress_checkpoint(
 ) -> CompressReport:
     """The report on the container that this writes to `out`.
 
-    CRVQ, and critical columns by activation, need a `calibration`.
+    CRVQ, and critical columns by activation, need a `calibration`; trellis codes gain by one.
 
     Finished tensors are kept in a work folder beside `out` until the container is complete, so a
     run that was killed goes on where it was. The same checkpoint and settings give the same bytes.
@@ -179,6 +192,10 @@ def encode_tensors(job: Job, folder: WorkFolder, skipped: set[str]) -> tuple[int
         except WeightError as error:
             folder.remove()
             raise WeightError(f"tensor {entry.name}: {error}") from error
+        except IndefiniteError as error:
+            folder.remove()
+            assert isinstance(job.settings, TrellisSettings), "others have no Hessian here"
+            raise indefinite_error(str(error), job.settings) from error
         except FormatError as error:
             folder.remove()
             raise CompressError(
@@ -197,7 +214,7 @@ def encode_tensors(job: Job, folder: WorkFolder, skipped: set[str]) -> tuple[int
 def encode_tensor(job: Job, entry: TensorEntry, step: Step) -> EncodedTensor:
     """The tensor's codes; progress moves from `step` on while its weights are read."""
     job.progress(step)
-    settings, diagonal = tensor_settings(entry, job.settings, job.statistics)
+    settings, statistics = tensor_settings(entry, job.settings, job.statistics)
     most = entry.n_weights * settings.passes
 
     def show(n_read: int) -> None:
@@ -205,7 +222,7 @@ def encode_tensor(job: Job, entry: TensorEntry, step: Step) -> EncodedTensor:
         job.progress(replace(step, bytes_done=step.bytes_done + inside))
 
     source = CountedSource(job.checkpoint.source(entry.name), show)
-    return encode(source, settings, entry.name, diagonal)
+    return encode(source, settings, entry.name, statistics)
 
 
 def write(job: Job, folder: WorkFolder, bundle: ModelBundle) -> None:

@@ -24,7 +24,7 @@ from edgecomp.checkpoint import Checkpoint, TensorEntry, context_length
 from edgecomp.compression.checks import CompressError
 from edgecomp.compression.fingerprint import sha256_of
 from edgecomp.compression.workfolder import WorkFolder
-from edgecomp.encode import ArraySource, CrvqSettings
+from edgecomp.encode import ArraySource, CrvqSettings, TrellisSettings
 from edgecomp.encode.raw import encode_raw
 from edgecomp.evaluation import build_model, load_original, read_tokens
 from edgecomp.progress import ProgressCallback
@@ -196,9 +196,9 @@ def encode_linears(job: LinearsJob) -> int:
         ) from error
 
 
-def indefinite_error(message: str, settings: CrvqSettings) -> CompressError:
+def indefinite_error(message: str, settings: CrvqSettings | TrellisSettings) -> CompressError:
     """What the user is told of a Hessian that is not positive definite."""
-    usual = CrvqSettings().damping
+    usual = type(settings)().damping
     hint = f"give --damping {usual}"
     if settings.damping >= usual:
         hint = "give a larger --damping, or statistics of a longer --calibration text"

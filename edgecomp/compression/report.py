@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecomp.encode import PaperSettings, Settings
+from edgecomp.encode import PaperSettings, Settings, TrellisSettings
 
 __all__ = ["CompressReport", "RawTensor", "raw_reason"]
 
@@ -48,6 +48,8 @@ class CompressReport:
 def raw_reason(shape: tuple[int, ...], settings: Settings) -> str:
     """Why these settings left a tensor of that shape raw."""
     if not isinstance(settings, PaperSettings):
+        if len(shape) >= 2 and isinstance(settings, TrellisSettings):
+            return "smaller as it is, or no scale fits its weights"
         return "not a matrix" if len(shape) < 2 else "no scale fits its weights"
     if math.prod(shape) < SMALLEST_PAPER_TENSOR:
         return f"fewer than {SMALLEST_PAPER_TENSOR} weights"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgecomp.encode.critical import encode_critical
+from edgecomp.encode.indefinite import IndefiniteError
 from edgecomp.encode.lattice_preset import encode_lattice
 from edgecomp.encode.paper_preset import encode_paper
 from edgecomp.encode.settings import (
@@ -14,18 +12,23 @@ from edgecomp.encode.settings import (
     PaperSettings,
     Settings,
     SettingsError,
+    TrellisSettings,
     paper_settings_for_bits,
 )
 from edgecomp.encode.source import ArraySource, WeightError, WeightSource
+from edgecomp.encode.trellis.tensor import InputStatistics, encode_trellis
 from runtime_ops.formats import EncodedTensor
 
 __all__ = [
     "ArraySource",
     "CrvqSettings",
+    "IndefiniteError",
+    "InputStatistics",
     "LatticeSettings",
     "PaperSettings",
     "Settings",
     "SettingsError",
+    "TrellisSettings",
     "WeightError",
     "WeightSource",
     "encode",
@@ -37,12 +40,12 @@ def encode(
     source: WeightSource,
     settings: Settings,
     name: str = "",
-    diagonal: NDArray[np.float32] | None = None,
+    statistics: InputStatistics | None = None,
 ) -> EncodedTensor:
     """The tensor encoded by these settings; WeightError for NaN, infinite or missing weights.
 
     Settings with critical columns look at the tensor's `name` where those are random, and at
-    `diagonal`, the mean square of its inputs, float32 (columns,), where they go by activation.
+    `statistics` of its input where they go by activation; so does the trellis's feedback.
     """
     if 0 in source.shape:
         raise WeightError(f"shape {source.shape} has no weights")
@@ -52,6 +55,9 @@ def encode(
         case LatticeSettings(critical=0):
             return encode_lattice(source, settings)
         case LatticeSettings():
+            diagonal = None if statistics is None else statistics.diagonal
             return encode_critical(source, settings, name, diagonal)
+        case TrellisSettings():
+            return encode_trellis(source, settings, name, statistics)
         case CrvqSettings():  # linears of blocks need statistics: edgecomp.crvq encodes them
             return encode_lattice(source, settings.outer)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgecomp.encode.blocks import check_finite, map_blocks
 from edgecomp.encode.lattice_preset import encode_lattice
-from edgecomp.encode.settings import LatticeSettings
+from edgecomp.encode.settings import LatticeSettings, TrellisSettings
 from edgecomp.encode.source import WeightError, WeightSource
 from runtime_ops.formats import ColumnsFormat, EncodedTensor, Table
 from runtime_ops.formats.columns import CRITICAL_PREFIX, MAX_PERMUTED
@@ -93,7 +93,10 @@ def count_critical(shape: tuple[int, ...], share: float) -> int:
 
 
 def column_scores(
-    source: WeightSource, settings: LatticeSettings, name: str, diagonal: NDArray[np.float32] | None
+    source: WeightSource,
+    settings: LatticeSettings | TrellisSettings,
+    name: str,
+    diagonal: NDArray[np.float32] | None,
 ) -> NDArray[np.float64]:
     """How much every column matters, float64 (columns,); the matrix is read a few rows at a time.
 

@@ -7,16 +7,9 @@ from contextlib import contextmanager
 
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]  # torch has no type of it
 
+from edgecomp.encode.indefinite import IndefiniteError
+
 __all__ = ["IndefiniteError", "LinAlgError", "tensor_named"]
-
-
-class IndefiniteError(ValueError):
-    """A damped Hessian that is not positive definite; `tensor` is "" where it has no name."""
-
-    def __init__(self, tensor: str) -> None:
-        whose = f"tensor {tensor}: its Hessian" if tensor else "the Hessian"
-        super().__init__(f"{whose} is not positive definite")
-        self.tensor = tensor
 
 
 @contextmanager

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.encode.row_scales import stored_row_scales
 from edgecomp.encode.trellis.codes import TrellisCode
 from edgecomp.encode.trellis.feedback import feedback_of
 from edgecomp.encode.trellis.viterbi import Encoding
 from runtime_ops import reference
-from runtime_ops.formats import EncodedTensor, TrellisFormat
+from runtime_ops.formats import TrellisFormat
 from runtime_ops.formats.trellis import BAND_ROWS, MAX_ROTATION, STRIP_COLUMNS
 
 WINDOW = 128  # columns that get what is behind them in one product
@@ -23,15 +23,139 @@ class Coded:
     """Codes of a matrix, and what is needed to judge them; still rotated, rows not padded."""
 
     format: TrellisFormat
-    codes: NDArray[np.uint8]
+    codes: NDArray[np.uint8]  # whole bands, flat
     values: NDArray[np.float32]  # (rows, columns), in units of the table
     scales: NDArray[np.float64]  # (rows,), of a table's unit
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """What the codes stand for, not rotated any more, float64 (rows, columns)."""
+        stored = self.scales[:, None] * self.values
+        if not self.format.rotation:
+            return stored
+        signs = reference.signs(self.format, stored.shape[1])
+        return reference.hadamard(stored, self.format.rotation) * signs
+
+
+@dataclass(frozen=True)
+class Span:
+    """Columns first .. last - 1 of a matrix, which one trellis encodes; `first` a multiple of 4."""
+
+    code: TrellisCode
+    format: TrellisFormat
+    first: int
+    last: int
+
+    @property
+    def padded(self) -> int:
+        """Its columns, to the next multiple of 4."""
+        return -(-(self.last - self.first) // STRIP_COLUMNS) * STRIP_COLUMNS
 
 
 def rotation_of(columns: int) -> int:
     """Columns that can be rotated together: the largest power of two that divides them, or 0."""
     block = min(columns & -columns, MAX_ROTATION)
     return block if block >= 2 else 0
+
+
+def make_spans(
+    codes: Sequence[TrellisCode], widths: Sequence[int], rotations: Sequence[int], seed: int
+) -> tuple[Span, ...]:
+    """Spans that follow one another, of these widths; all but the last are multiples of 4."""
+    spans, first = [], 0
+    for code, width, rotation in zip(codes, widths, rotations, strict=True):
+        spans.append(Span(code, code.format(rotation, seed), first, first + width))
+        first += width
+    return tuple(spans)
+
+
+class MatrixEncoder:
+    """Encodes rows of matrices that share their trellises and their input.
+
+    `hessian` float64 (columns, columns), positive definite, turns on feedback, in the order of the
+    stored columns. numpy.linalg.LinAlgError when it has no Cholesky factor.
+    """
+
+    def __init__(self, spans: Sequence[Span], hessian: NDArray[np.float64] | None = None) -> None:
+        self.spans = tuple(spans)
+        self.columns = self.spans[-1].last
+        self.padded = self.spans[-1].first + self.spans[-1].padded
+        self.metric = None if hessian is None else rotated_hessian(self.spans, hessian)
+        self.costs = np.ones(self.padded, np.float32)
+        self.costs[self.columns :] = 0
+        if self.metric is not None:
+            full = np.eye(self.padded)
+            full[: self.columns, : self.columns] = self.metric
+            feedback = feedback_of(full)
+            self.shares = feedback.shares
+            costs = feedback.costs[: self.columns]
+            self.costs[: self.columns] = costs / costs.mean()
+
+    def encode(self, weight: NDArray[np.float32]) -> tuple[Coded, ...]:
+        """Codes of a float32 (rows, columns), a Coded for each span."""
+        found: list[Coded] = []
+        misses: list[NDArray[np.float32]] = []  # of each span, in the weights' unit, last one first
+        for span in reversed(self.spans):
+            scaled = ScaledSpan(span, weight[:, span.first : span.last])
+            for behind, missed in zip(reversed(self.spans), misses, strict=False):
+                low, high = behind.first, behind.first + behind.padded
+                shares = self.shares[low:high, span.first : span.first + span.padded]
+                scaled.targets += missed @ shares * scaled.inverse[:, None]
+            job = self.encode_span(scaled)
+            if self.metric is not None and len(self.spans) > 1:
+                misses.append((job.targets - job.values) * scaled.scales[:, None])
+            found.append(self.coded(scaled, job, len(weight)))
+        return tuple(reversed(found))
+
+    def encode_span(self, scaled: ScaledSpan) -> Encoding:
+        """The path of a span's targets, from the last window of columns to the first."""
+        span = scaled.span
+        costs = self.costs[span.first : span.first + span.padded]
+        job = Encoding(span.format, scaled.targets, scaled.row_weights, costs)
+        if self.metric is None:
+            job.encode(0, span.padded)
+            return job
+        own = slice(span.first, span.first + span.padded)
+        shares = self.shares[own, own]
+        for end in range(span.padded, 0, -WINDOW):
+            first = max(0, end - WINDOW)
+            job.encode(first, end, shares[first:end, first:end])
+            errors = job.targets[:, first:end] - job.values[:, first:end]
+            job.targets[:, :first] += errors @ shares[first:end, :first]
+        return job
+
+    def coded(self, scaled: ScaledSpan, job: Encoding, rows: int) -> Coded:
+        """The span's codes, with the row scales that fit them best."""
+        span = scaled.span
+        width = span.last - span.first
+        values = job.values[:rows, :width]
+        metric = None
+        if self.metric is not None:
+            metric = self.metric[span.first : span.last, span.first : span.last]
+        factors = best_factors(scaled.wanted, values, metric)
+        scales = scaled.scales[:rows].astype(np.float64) * factors
+        return Coded(span.format, job.codes.reshape(-1), values, scales)
+
+
+class ScaledSpan:
+    """The rotated weights of a span in units of its table, padded to whole tiles."""
+
+    def __init__(self, span: Span, weight: NDArray[np.float32]) -> None:
+        self.span = span
+        stored = rotated_weight(span.format, weight)
+        rows, columns = stored.shape
+        rms = np.zeros(-(-rows // BAND_ROWS) * BAND_ROWS)
+        rms[:rows] = np.sqrt(np.mean(stored.astype(np.float64) ** 2, axis=1))
+        self.scales = (rms * span.code.unit).astype(np.float32)
+        self.inverse = np.zeros_like(self.scales)
+        np.divide(1, self.scales, out=self.inverse, where=self.scales > 0)
+        self.targets = np.zeros((len(rms), span.padded), np.float32)
+        self.targets[:rows, :columns] = stored * self.inverse[:rows, None]
+        self.wanted = self.targets[:rows, :columns].copy()
+        largest = rms.max(initial=0.0)
+        self.row_weights = np.zeros(len(rms), np.float32)
+        if largest > 0:
+            self.row_weights[:] = (rms / largest) ** 2
 
 
 def rotated_weight(fmt: TrellisFormat, weight: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -41,13 +165,18 @@ def rotated_weight(fmt: TrellisFormat, weight: NDArray[np.float32]) -> NDArray[n
     return reference.rotate(fmt, weight) / np.float32(fmt.rotation)
 
 
-def rotated_hessian(fmt: TrellisFormat, hessian: NDArray[np.float64]) -> NDArray[np.float64]:
+def rotated_hessian(spans: Sequence[Span], hessian: NDArray[np.float64]) -> NDArray[np.float64]:
     """R H R^T, float64 (columns, columns): the mean of the square of rotated inputs."""
-    if not fmt.rotation:
-        return hessian
-    signs = reference.signs(fmt, len(hessian)).astype(np.float64)
-    once = reference.hadamard(hessian * signs, fmt.rotation)
-    return reference.hadamard(once.T * signs, fmt.rotation)
+    rotated = hessian.copy()
+    for _ in range(2):  # columns, then, the other way round, rows
+        for span in spans:
+            if span.format.rotation:
+                own = slice(span.first, span.last)
+                signs = reference.signs(span.format, span.last - span.first).astype(np.float64)
+                part = np.ascontiguousarray(rotated[:, own] * signs)
+                rotated[:, own] = reference.hadamard(part, span.format.rotation)
+        rotated = np.ascontiguousarray(rotated.T)
+    return rotated
 
 
 def encode_matrix(
@@ -57,55 +186,12 @@ def encode_matrix(
     rotation: int = 0,
     seed: int = 0,
 ) -> Coded:
-    """Codes of a float32 (rows, columns) matrix.
+    """Codes of a float32 (rows, columns) matrix by one trellis; see MatrixEncoder.
 
-    `hessian` float64 (columns, columns), damped, turns on feedback. `rotation` is a power of two
-    that divides the columns, or 0.
+    `rotation` is a power of two that divides the columns, or 0.
     """
-    fmt = code.format(rotation, seed)
-    stored = rotated_weight(fmt, weight)
-    metric = None if hessian is None else rotated_hessian(fmt, hessian)
-    rms = np.sqrt(np.mean(stored.astype(np.float64) ** 2, axis=1))
-    scales = rms * code.unit
-    inverse = np.divide(1, scales, out=np.zeros_like(scales), where=scales > 0)
-    rows, columns = stored.shape
-    targets = np.zeros((-(-rows // BAND_ROWS) * BAND_ROWS, -(-columns // STRIP_COLUMNS) * 4), "f4")
-    targets[:rows, :columns] = stored * inverse[:, None].astype(np.float32)
-    wanted = targets[:rows, :columns].copy()
-    row_weights = np.zeros(len(targets), np.float32)
-    largest = rms.max(initial=0.0)
-    row_weights[:rows] = (rms / largest) ** 2 if largest > 0 else 1.0
-    values, codes = path(fmt, targets, row_weights, metric, columns)
-    scales *= best_factors(wanted, values[:rows, :columns], metric)
-    return Coded(fmt, codes.reshape(-1), values[:rows, :columns], scales)
-
-
-def path(
-    fmt: TrellisFormat,
-    targets: NDArray[np.float32],
-    row_weights: NDArray[np.float32],
-    hessian: NDArray[np.float64] | None,
-    columns: int,
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Values and codes of padded targets, from the last window of columns to the first."""
-    padded = targets.shape[1]
-    weights = np.zeros(padded, np.float32)
-    if hessian is None:
-        weights[:columns] = 1
-        job = Encoding(fmt, targets, row_weights, weights)
-        job.encode(0, padded)
-        return job.values, job.codes
-    full = np.eye(padded)
-    full[:columns, :columns] = hessian
-    feedback = feedback_of(full)
-    weights[:columns] = feedback.costs[:columns] / feedback.costs[:columns].mean()
-    job = Encoding(fmt, targets, row_weights, weights)
-    for end in range(padded, 0, -WINDOW):
-        first = max(0, end - WINDOW)
-        job.encode(first, end, feedback.shares[first:end, first:end])
-        errors = job.targets[:, first:end] - job.values[:, first:end]
-        job.targets[:, :first] += errors @ feedback.shares[first:end, :first]
-    return job.values, job.codes
+    spans = make_spans([code], [weight.shape[1]], [rotation], seed)
+    return MatrixEncoder(spans, hessian).encode(weight)[0]
 
 
 def best_factors(
@@ -115,7 +201,7 @@ def best_factors(
 ) -> NDArray[np.float64]:
     """What each row's scale is multiplied with for the least loss, float64 (rows,); 1 for zeros.
 
-    The least squares solution a of |(wanted - a values)|^2 in the metric of the Hessian.
+    The least squares solution a of wanted = a values in the metric of the Hessian.
     """
     v = values.astype(np.float64)
     pulled = v if hessian is None else v @ hessian
@@ -123,18 +209,3 @@ def best_factors(
     factors: NDArray[np.float64] = np.ones_like(own)
     np.divide(shared, own, out=factors, where=(own > 0) & (shared > 0))
     return factors
-
-
-def stored(coded: Coded, weight: NDArray[np.float32], shape: tuple[int, ...]) -> EncodedTensor:
-    """The codes as a tensor of a container; its error bound is measured against `weight`."""
-    half, factor = stored_row_scales(coded.scales, 1.0)
-    parts: dict[str, NDArray[np.generic]] = {
-        "codes": coded.codes,
-        "scales": half,
-        "params": np.array([factor], np.float32),
-    }
-    matrix = EncodedTensor(coded.format, weight.shape, parts)
-    error = np.abs(reference.decode(matrix).astype(np.float64) - weight)
-    dim = coded.format.dim
-    bound = float(error.max(initial=0.0)) * dim**0.5
-    return EncodedTensor(coded.format, shape, parts, bound)

@@ -16,13 +16,13 @@ import pytest
 from edgecomp import cli, pipeline
 from edgecomp.cli.crvq_options import CrvqOptions
 from edgecomp.cli.options import (
-    Codec,
     Generator,
     Preset,
     SettingsOptions,
     UsageError,
     settings_from,
 )
+from edgecomp.cli.trellis_options import TrellisOptions
 from edgecomp.compression.workfolder import work_folder_path
 from edgecomp.encode import LatticeSettings, PaperSettings, companding
 from exporters.bundle import ModelBundle, TensorSource
@@ -227,7 +227,7 @@ def test_interrupt_is_exit_130_and_keeps_finished_tensors(bookworm: Path, tmp_pa
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     child = subprocess.Popen(
         [sys.executable, "-c", code + "from edgecomp.cli import main; main()",
-         "compress", str(bookworm), "--bits", "5", "-o", str(out)],
+         "compress", str(bookworm), "--preset", "lattice", "--bits", "5", "-o", str(out)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while child.poll() is None and not (work_folder_path(out) / "000000.gguf").exists():
@@ -246,7 +246,9 @@ def test_interrupt_is_exit_130_and_keeps_finished_tensors(bookworm: Path, tmp_pa
 
 def test_options_become_settings() -> None:
     def settings(preset: Preset, **given: Any) -> Any:
-        return settings_from(Codec.WINDING, preset, SettingsOptions(**given), CrvqOptions())
+        return settings_from(
+            None, preset, SettingsOptions(**given), CrvqOptions(), TrellisOptions()
+        )
 
     assert settings(Preset.LATTICE) == LatticeSettings(bits=4.0)
     assert settings(Preset.PAPER) == PaperSettings()

@@ -15,7 +15,8 @@ from edgecomp.checkpoint import open_checkpoint
 from edgecomp.compression import Calibration
 from edgecomp.compression.linears import window_context
 from edgecomp.crvq import tuning
-from edgecomp.encode import CrvqSettings, settings
+from edgecomp.encode import CrvqSettings
+from edgecomp.encode.settings import crvq as settings
 from tests.edgecomp.command_line import assert_error
 from tests.edgecomp.crvq.small_models import save_small, write_text
 
@@ -121,7 +122,9 @@ def test_options_of_the_calibration(run: Any, monkeypatch: pytest.MonkeyPatch) -
 
 
 CRVQ = ["--codec", "crvq", "--calibration", "t"]
-BOTH = "belongs to the lattice preset and to the crvq codec"
+WINDING = ["--codec", "winding"]
+BOTH = "belongs to the lattice preset and to other codecs"
+TUNED = "belongs to the codecs trellis and crvq"
 
 
 @pytest.mark.parametrize(
@@ -129,10 +132,13 @@ BOTH = "belongs to the lattice preset and to the crvq codec"
     [
         (["--codec", "crvq"], "--codec crvq needs a calibration text"),
         (["--codec", "crvq", "--statistics", "s"], "--codec crvq needs a calibration text"),
-        (["--calibration", "t"], "--calibration"),
-        (["--statistics", "s"], "--statistics"),
+        ([*WINDING, "--calibration", "t"], "--calibration"),
+        ([*WINDING, "--statistics", "s"], "--statistics"),
         (["--preset", "paper", "--calibration", "t"], "--calibration"),
-        (["--critical", "0.1", "--importance", "weight", "--calibration", "t"], "--calibration"),
+        (
+            [*WINDING, "--critical", "0.1", "--importance", "weight", "--calibration", "t"],
+            "--calibration",
+        ),
         (["--context", "64"], "--context"),
         (["--device", "cpu"], "--device"),
         (["--codebook-bits", "8"], "--codebook-bits belongs to the crvq codec"),
@@ -142,11 +148,11 @@ BOTH = "belongs to the lattice preset and to the crvq codec"
         (["--initialisation", "greedy"], "--initialisation belongs to the crvq codec"),
         (["--sweeps", "1"], "--sweeps belongs to the crvq codec"),
         (["--share", "kind"], "--share belongs to the crvq codec"),
-        (["--finetune", "none"], "--finetune belongs to the crvq codec"),
-        (["--keep-codes"], "belongs to the crvq codec"),
-        (["--epochs", "2"], "--epochs belongs to the crvq codec"),
-        (["--embedding-bits", "4"], "--embedding-bits belongs to the crvq codec"),
-        (["--damping", "0.1"], "--damping belongs to the crvq codec"),
+        ([*WINDING, "--finetune", "none"], f"--finetune {TUNED}"),
+        ([*WINDING, "--keep-codes"], TUNED),
+        ([*WINDING, "--epochs", "2"], f"--epochs {TUNED}"),
+        ([*WINDING, "--embedding-bits", "4"], f"--embedding-bits {TUNED}"),
+        ([*WINDING, "--damping", "0.1"], f"--damping {TUNED}"),
         (["--preset", "paper", "--seed", "1"], f"--seed {BOTH}"),
         (["--preset", "paper", "--critical", "0.1"], f"--critical {BOTH}"),
         (["--preset", "paper", "--importance", "weight"], f"--importance {BOTH}"),
@@ -155,12 +161,12 @@ BOTH = "belongs to the lattice preset and to the crvq codec"
         (["--importance", "weight", "--critical-bits", "4"], "--critical-bits goes with"),
         (["--importance", "obs"], "--importance obs belongs to the crvq codec"),
         ([*CRVQ, "--preset", "lattice"], "--preset belongs to the winding codec"),
-        ([*CRVQ, "--bits", "4"], "--bits belongs to the winding codec"),
+        ([*CRVQ, "--bits", "4"], "--bits belongs to the other codecs"),
         ([*CRVQ, "--points", "9"], "--points belongs to the winding codec"),
         ([*CRVQ, "--box", "0.1"], "--box belongs to the winding codec"),
         ([*CRVQ, "--group", "16"], "--group belongs to the winding codec"),
         ([*CRVQ, "--no-companding"], "--companding belongs to the winding codec"),
-        ([*CRVQ, "--critical-bits", "8"], "--critical-bits belongs to the winding codec"),
+        ([*CRVQ, "--critical-bits", "8"], "--critical-bits belongs to the other codecs"),
         ([*CRVQ, "--dim", "3"], "dim is 3, expected one of 1, 2, 4, 8, 16"),
         ([*CRVQ, "--codebook-bits", "9"], "codebook_bits is 9, expected 1..8"),
         ([*CRVQ, "--extended", "8"], "extended is 8, expected 1..7"),

@@ -170,7 +170,7 @@ def test_tensors_stored_transposed_have_none(tmp_path: Path, monkeypatch, wide: 
     """GPT-2's matrices are (d_in, d_out): their columns are outputs; the user is told."""
     from edgecomp.calibration.sites import Site
     from edgecomp.calibration.statistics import Statistics
-    from edgecomp.compression import critical
+    from edgecomp.compression import tensor_settings as critical
 
     inputs = {"a.weight": np.ones(64, np.float32), "b.weight": np.ones(96, np.float32)}
     sites = (Site(64, ("a.weight",), transposed=True), Site(96, ("b.weight",)))

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgecomp.encode import ArraySource, LatticeSettings, SettingsError, WeightError, encode
+from edgecomp.encode import (
+    ArraySource,
+    InputStatistics,
+    LatticeSettings,
+    SettingsError,
+    WeightError,
+    encode,
+)
 from edgecomp.encode import blocks as blocks_module
 from edgecomp.encode.critical import READ_WEIGHTS, ColumnSource, column_order, count_critical
 from runtime_ops import EncodedTensor, RawFormat, WindingFormat, native, reference
@@ -59,7 +66,9 @@ def loss(tensor: EncodedTensor, weights: NDArray[np.float32], diagonal: NDArray[
 
 def test_outliers_are_worth_more_than_bits(weights, diagonal) -> None:
     """3.3 bits with critical columns lose less than 3.3 bits without, and no more than 4 bits."""
-    tensor = encode(ArraySource(weights), LatticeSettings(bits=3, critical=0.02), "w", diagonal)
+    tensor = encode(
+        ArraySource(weights), LatticeSettings(bits=3, critical=0.02), "w", InputStatistics(diagonal)
+    )
     same_size = encode(ArraySource(weights), LatticeSettings(bits=3.3))
     one_more = encode(ArraySource(weights), LatticeSettings(bits=4))
     assert stored_bpw(tensor) < stored_bpw(same_size) < 3.4
@@ -74,7 +83,7 @@ def test_other_rankings_know_nothing_of_inputs(weights, diagonal, importance: An
     settings = LatticeSettings(bits=3, critical=0.02, importance=importance)
     tensor = encode(ArraySource(weights), settings, "w")
     by_activation = encode(
-        ArraySource(weights), LatticeSettings(bits=3, critical=0.02), "w", diagonal
+        ArraySource(weights), LatticeSettings(bits=3, critical=0.02), "w", InputStatistics(diagonal)
     )
     assert stored_bpw(tensor) == stored_bpw(by_activation)
     assert loss(tensor, weights, diagonal) > 3 * loss(by_activation, weights, diagonal)
@@ -91,7 +100,7 @@ def test_scores_by_hand(weights, diagonal) -> None:
     importance: Any
     for importance, scores in expected.items():
         settings = LatticeSettings(critical=0.1, importance=importance)
-        order = order_of(encode(ArraySource(uneven), settings, "w", diagonal))
+        order = order_of(encode(ArraySource(uneven), settings, "w", InputStatistics(diagonal)))
         assert order[:40].tolist() == np.argsort(-scores)[:40].tolist()
 
 
@@ -139,7 +148,7 @@ def test_decodes_alike_within_its_bound(shape: tuple[int, int], settings: Lattic
     rng = np.random.default_rng(2)
     weights = rng.standard_t(4, shape).astype(np.float32)
     diagonal = rng.exponential(1, shape[1]).astype(np.float32)
-    tensor = encode(ArraySource(weights), settings, "w", diagonal)
+    tensor = encode(ArraySource(weights), settings, "w", InputStatistics(diagonal))
     decoded = reference.decode(tensor)
     assert np.array_equal(native.decode(tensor), decoded)
     x = rng.standard_normal(shape[1]).astype(np.float32)
@@ -200,7 +209,7 @@ def test_same_bytes_for_any_number_of_threads(
     high = np.tile(weights, (4, 1))
 
     def parts(settings: LatticeSettings, name: str = "w") -> tuple[Any, ...]:
-        tensor = encode(ArraySource(high), settings, name, diagonal)
+        tensor = encode(ArraySource(high), settings, name, InputStatistics(diagonal))
         arrays = {part: array.tobytes() for part, array in tensor.parts.items()}
         return arrays, order_of(tensor).tolist()
 
@@ -267,7 +276,9 @@ def test_a_matrix_without_a_scale_stays_raw(weights, which: str) -> None:
     weights[:, tiny] *= np.float32(1e-30)
     inputs = np.full(COLUMNS, 1e-30, np.float32)
     inputs[:8] = 1e38  # critical in either case
-    tensor = encode(ArraySource(weights), LatticeSettings(critical=0.02), "w", inputs)
+    tensor = encode(
+        ArraySource(weights), LatticeSettings(critical=0.02), "w", InputStatistics(inputs)
+    )
     raw = [isinstance(fmt, RawFormat) for fmt, _ in matrices(tensor)]
     assert raw == [which == "critical", which == "rest"]
     decoded = reference.decode(tensor)
@@ -287,8 +298,9 @@ def test_a_matrix_without_a_scale_stays_raw(weights, which: str) -> None:
 )
 def test_inputs_that_rank_nothing(diagonal: NDArray[np.float32] | None, message: str) -> None:
     weights = np.ones((4, 64), np.float32)
+    given = None if diagonal is None else InputStatistics(diagonal)
     with pytest.raises(WeightError, match=message):
-        encode(ArraySource(weights), LatticeSettings(critical=0.2), "w", diagonal)
+        encode(ArraySource(weights), LatticeSettings(critical=0.2), "w", given)
 
 
 @pytest.mark.parametrize("importance", ["activation", "weight", "random"])
@@ -299,7 +311,7 @@ def test_weights_that_are_not_finite(weights, diagonal, importance: Any) -> None
             ArraySource(weights),
             LatticeSettings(critical=0.1, importance=importance),
             "w",
-            diagonal,
+            InputStatistics(diagonal),
         )
 
 

@@ -34,7 +34,12 @@ MAY_USE = {
 ONLY_THERE = {"setuptools": "runtime_ops/build_native.py"}
 HEAVY = {"torch", "transformers", "safetensors", "tokenizers", "huggingface_hub"}
 # Whose modules work on tensors throughout; what is imported with edgecomp must not import them.
-TORCH_PACKAGES = ("edgecomp/crvq/", "edgecomp/encode/crvq/")
+TORCH_PACKAGES = (
+    "edgecomp/crvq/",
+    "edgecomp/encode/crvq/",
+    "edgecomp/trellis/",
+    "edgecomp/tuning/",
+)
 MAX_FILE_LINES = 600
 MAX_FUNCTION_LINES = 60
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))

@@ -177,7 +177,7 @@ def encode_linears(job: LinearsJob) -> int:
     import torch
 
     from edgecomp.crvq.run import encode_model
-    from edgecomp.crvq.tuning import TuningError
+    from edgecomp.tuning.tuner import TuningError
     from edgecomp.encode.crvq.definite import IndefiniteError
 
     try:

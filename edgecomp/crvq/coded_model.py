@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from edgecomp.crvq.stage_file import write_stage
+from edgecomp.tuning.stage_file import write_stage
+from edgecomp.tuning.tunable import TunableModel
 
 __all__ = ["CodedModel", "CodedStage", "CodedTensor", "load_coded", "save_coded"]
 
@@ -41,14 +42,23 @@ class CodedTensor:
         """Rows and columns of the linear's weight."""
         return len(self.scales), len(self.order)
 
-    def decode(self, codebooks: list[Tensor]) -> Tensor:
+    def decode(self, tables: Sequence[Tensor]) -> Tensor:
         """The weights with the tensor's own order of columns, float (rows, columns)."""
-        unit = self.unit(codebooks)
+        unit = self.unit(tables)
         natural = torch.empty_like(unit)
         natural[:, self.order] = unit
         return self.scales[:, None] * natural
 
-    def unit(self, codebooks: list[Tensor]) -> Tensor:
+    def stored(self, scales: Tensor, tables: Sequence[Tensor]) -> Tensor:
+        """The weights in stored order, float (rows, columns)."""
+        return scales[:, None] * self.unit(tables)
+
+    def product(self, x: Tensor, stored: Tensor, bias: Tensor | None) -> Tensor:
+        """y = W x + b, float (..., rows), of weights in stored order and x (..., columns)."""
+        weight = torch.empty_like(stored).index_copy(1, self.order, stored)
+        return torch.nn.functional.linear(x, weight, bias)
+
+    def unit(self, codebooks: Sequence[Tensor]) -> Tensor:
         """The sum of all stages in stored order without scales, float (rows, columns)."""
         rows, columns = self.shape
         total: Tensor | None = None
@@ -63,30 +73,7 @@ class CodedTensor:
         return total[:, :columns]
 
 
-@dataclass
-class CodedModel:
-    """All coded linears by name, the codebooks by group, and the vectors that tuning changed."""
-
-    tensors: dict[str, CodedTensor] = field(default_factory=dict)
-    codebooks: dict[str, list[Tensor]] = field(default_factory=dict)
-    vectors: dict[str, Tensor] = field(default_factory=dict)
-
-    def decode(self, name: str) -> Tensor:
-        """The weights of a linear, float (rows, columns)."""
-        tensor = self.tensors[name]
-        return tensor.decode(self.codebooks[tensor.group])
-
-    def part(self, names: Iterable[str]) -> CodedModel:
-        """The model of some of its linears, with the codebooks that they use; nothing is copied."""
-        tensors = {name: self.tensors[name] for name in names}
-        groups = {tensor.group for tensor in tensors.values()}
-        return CodedModel(tensors, {group: self.codebooks[group] for group in sorted(groups)}, {})
-
-    def update(self, other: CodedModel) -> None:
-        """Takes over everything that `other` has."""
-        self.tensors |= other.tensors
-        self.codebooks |= other.codebooks
-        self.vectors |= other.vectors
+CodedModel = TunableModel[CodedTensor]
 
 
 def save_coded(model: CodedModel, path: Path) -> None:

@@ -14,7 +14,7 @@ from edgecomp.checkpoint import Checkpoint
 from edgecomp.encode.crvq.importance import damped
 from edgecomp.encode.settings import CrvqSettings
 
-__all__ = ["Linears", "block_of", "kind_of"]
+__all__ = ["Linears"]
 
 ROW_WEIGHT_RANGE = 20.0  # of a row's weight beside the mean of its matrix, to either side
 
@@ -69,15 +69,3 @@ class Linears:
         for i, site in enumerate(self.sites):
             show(site.tensors[0], i)
             yield site, self.hessian(site)
-
-
-def block_of(name: str) -> str:
-    """The first number in a tensor's name: `12` of `model.layers.12.mlp.up_proj.weight`."""
-    return next((part for part in name.split(".") if part.isdigit()), "")
-
-
-def kind_of(name: str) -> str:
-    """A tensor's name without its block's number: tensors of a kind share it."""
-    parts = name.split(".")
-    place = next((i for i, part in enumerate(parts) if part.isdigit()), None)
-    return ".".join(part for i, part in enumerate(parts) if i != place)

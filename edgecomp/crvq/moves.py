@@ -7,17 +7,23 @@ nearest to that, and start wanting anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from edgecomp.crvq.coded_linear import CodedLinear
+from edgecomp.crvq.coded_model import CodedTensor
 from edgecomp.encode.crvq.clusters import nearest
+from edgecomp.tuning.coded_linear import CodedLinear
 
-__all__ = ["CodeMover"]
+__all__ = ["CodeMover", "block_mover", "model_mover"]
 
+# On bookworm, an epoch of 106 steps from the first codes: KL divergence on other text 0.304 with
+# codes that stay, 0.288 at 0.05, 0.318 at 0.1 (too many of the moves are noise).
+MODEL_RATE = 0.05
+# A third of the whole model's: at 0.1 moves made bookworm's KL divergence worse, 0.56 from 0.47.
+BLOCK_RATE = 0.03
 SHARE = 0.01  # of a matrix's groups that are encoded again in a step
 DECAY = 0.95  # of the mean of squared gradients
 
@@ -37,7 +43,7 @@ class CodeMover:
     `moved` counts the codes of the last step.
     """
 
-    linears: list[CodedLinear]
+    linears: list[CodedLinear[CodedTensor]]
     rate: float
     steps: int = 0
     moved: int = 0
@@ -67,7 +73,17 @@ class CodeMover:
             yield linear.pull
 
 
-def move_codes(linear: CodedLinear, shift: Tensor) -> int:
+def block_mover(linears: Sequence[CodedLinear[CodedTensor]]) -> CodeMover:
+    """Moves the codes of a block."""
+    return CodeMover(list(linears), BLOCK_RATE)
+
+
+def model_mover(linears: Sequence[CodedLinear[CodedTensor]]) -> CodeMover:
+    """Moves the codes of a whole model."""
+    return CodeMover(list(linears), MODEL_RATE)
+
+
+def move_codes(linear: CodedLinear[CodedTensor], shift: Tensor) -> int:
     """Encodes the groups with the largest shift again and clears it; the number of moved codes.
 
     Rows of scale 0 take no part.

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from edgecomp.crvq.columns import ColumnPlan
-from edgecomp.crvq.linears import Linears, kind_of
+from edgecomp.crvq.linears import Linears
 from edgecomp.encode.crvq.clusters import kmeans
 from edgecomp.encode.crvq.expectation import GroupedTarget, fit_codebook, weighted_codes
 from edgecomp.encode.settings import CrvqSettings
+from edgecomp.tuning.names import kind_of
 
 __all__ = ["Sharing", "choose_sharing", "group_names", "measured_sharing"]
 

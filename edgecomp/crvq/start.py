@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -15,16 +14,11 @@ from edgecomp.crvq.sharing import group_names
 from edgecomp.encode.crvq.export import padded_problem
 from edgecomp.encode.crvq.layer import Problem, encode_matrices
 from edgecomp.encode.crvq.matrix import CodedMatrix
+from edgecomp.tuning.seeds import seeded
 
-__all__ = ["LayerReport", "encode_group", "groups_of", "seeded"]
+__all__ = ["LayerReport", "encode_group", "groups_of"]
 
 LayerReport = Callable[[str, str, float], None]  # the first tensor, what was done, relative loss
-
-
-def seeded(seed: int, what: str) -> torch.Generator:
-    """A generator that depends on a seed and on what it is for, not on what was done before."""
-    digest = hashlib.sha256(f"{seed} {what}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
 
 def groups_of(linears: Linears, share: str) -> dict[str, tuple[str, ...]]:

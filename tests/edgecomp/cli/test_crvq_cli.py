@@ -14,9 +14,9 @@ from edgecomp import pipeline
 from edgecomp.checkpoint import open_checkpoint
 from edgecomp.compression import Calibration
 from edgecomp.compression.linears import window_context
-from edgecomp.crvq import tuning
 from edgecomp.encode import CrvqSettings
 from edgecomp.encode.settings import crvq as settings
+from edgecomp.tuning import tuner
 from tests.edgecomp.command_line import assert_error
 from tests.edgecomp.crvq.small_models import save_small, write_text
 
@@ -257,7 +257,7 @@ def test_a_hessian_that_is_not_positive_definite_is_one_line(
 def test_tuning_that_diverges_is_one_line(
     run: Any, llama: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "SCALE_RATE", 1e9)
+    monkeypatch.setattr(tuner, "SCALE_RATE", 1e9)
     words = ["--calibration", text, "-o", tmp_path / "m", "--finetune", "block", "--epochs", 50]
     result = run("compress", llama, *SMALL, *words)
     assert_error(result, 1, "tuning failed: the loss is nan at step")

@@ -20,10 +20,10 @@ from edgecomp.calibration import CalibrateSettings, CalibrationError, calibrate_
 from edgecomp.checkpoint import CheckpointError, open_checkpoint
 from edgecomp.compression import Calibration, CompressError, CompressReport, compress_checkpoint
 from edgecomp.compression.workfolder import work_folder_path
-from edgecomp.crvq import tuning
 from edgecomp.encode import CrvqSettings, WeightError
 from edgecomp.evaluation import load_compressed, load_original, read_tokens
 from edgecomp.progress import Step
+from edgecomp.tuning import tuner
 from exporters.gguf import open_container
 from tests.edgecomp.crvq.small_models import save_small, write_text
 
@@ -516,7 +516,7 @@ def test_transposed_linears(tmp_path: Path, text: Path) -> None:
 def test_tuning_that_diverges(
     llama: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finetune: Any
 ) -> None:
-    monkeypatch.setattr(tuning, "SCALE_RATE", 1e9)
+    monkeypatch.setattr(tuner, "SCALE_RATE", 1e9)
     out = tmp_path / "m.gguf"
     with pytest.raises(CompressError, match="tuning failed: the loss is nan at step") as caught:
         compress(llama, out, text, replace(QUICK, finetune=finetune, epochs=50.0))

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from edgecomp.crvq import moves
-from edgecomp.crvq.coded_linear import CodedLinear
 from edgecomp.crvq.coded_model import CodedTensor
 from edgecomp.crvq.moves import SHARE, CodeMover, move_codes
+from edgecomp.tuning.coded_linear import CodedLinear
 from tests.edgecomp.crvq.coded_tensors import random_coded, random_model
 
 

@@ -7,7 +7,7 @@ import torch
 
 from edgecomp.crvq import sharing
 from edgecomp.crvq.columns import ColumnPlan
-from edgecomp.crvq.linears import Linears, block_of, kind_of
+from edgecomp.crvq.linears import Linears
 from edgecomp.crvq.sharing import (
     Sharing,
     choose_sharing,
@@ -18,6 +18,7 @@ from edgecomp.crvq.sharing import (
 )
 from edgecomp.crvq.start import groups_of
 from edgecomp.encode import CrvqSettings
+from edgecomp.tuning.names import block_of, kind_of
 
 SETTINGS = CrvqSettings(dim=4, codebook_bits=4, critical=0)
 

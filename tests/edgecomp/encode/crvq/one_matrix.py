@@ -15,9 +15,10 @@ from edgecomp.checkpoint import Checkpoint
 from edgecomp.checkpoint.safetensors_file import read_header
 from edgecomp.crvq.columns import plan_columns
 from edgecomp.crvq.linears import Linears
-from edgecomp.crvq.start import encode_group, seeded
+from edgecomp.crvq.start import encode_group
 from edgecomp.crvq.tensors import coded_tensors
 from edgecomp.encode.settings import CrvqSettings
+from edgecomp.tuning.seeds import seeded
 from runtime_ops.formats import EncodedTensor
 
 __all__ = ["encode_matrix"]

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from edgecomp.crvq.coded_linear import coded_linears
-from edgecomp.crvq.coded_model import CodedModel
-from edgecomp.crvq.tuning import Tuner, TuningError, batches
-from edgecomp.encode.settings import CrvqSettings
+from edgecomp.tuning.coded_linear import CodedLinear, coded_linears
+from edgecomp.tuning.tunable import Mover, T, TunableModel, TuneSettings
+from edgecomp.tuning.tuner import Tuner, TuningError, batches
 
 __all__ = ["BATCH_TOKENS", "Teaching", "output_fisher", "steps_of", "tune_model"]
 
 BATCH_TOKENS = 2048
-# On bookworm, an epoch of 106 steps from the first codes: KL divergence on other text 0.304 with
-# codes that stay, 0.288 at 0.05, 0.318 at 0.1 (too many of the moves are noise).
-MOVE_RATE = 0.05
 FISHER_TOKENS = 8192
 
 
@@ -45,15 +41,16 @@ class Teaching:
 
 def tune_model(
     teaching: Teaching,
-    coded: CodedModel,
-    settings: CrvqSettings,
+    coded: TunableModel[T],
+    settings: TuneSettings,
     generator: torch.Generator,
+    mover: Callable[[Sequence[CodedLinear[T]]], Mover],
     show: Callable[[int, int, float], None],
 ) -> None:
     """Changes `coded` so that the student gives what the original gives.
 
-    Tuned vectors are kept in `coded`. `show` gets the steps done, all steps, and the running loss
-    in nats.
+    Tuned vectors are kept in `coded`. `mover` makes what moves codes, where the settings say so.
+    `show` gets the steps done, all steps, and the running loss in nats.
     """
     original, student = teaching.original, teaching.student
     names, tokens = teaching.names, teaching.tokens
@@ -66,7 +63,7 @@ def tune_model(
     with coded_linears(student, coded, names) as linears:
         tuner = Tuner(
             list(linears.values()), list(vectors.values()), n_steps,
-            move_rate=MOVE_RATE if settings.move_codes else 0.0,
+            mover=mover(list(linears.values())) if settings.move_codes else None,
         )  # fmt: skip
         running = 0.0
         for done, picks in enumerate(batches(len(tokens), batch, n_steps, generator)):

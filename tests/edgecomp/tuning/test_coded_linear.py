@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgecomp.crvq.coded_linear import CodedLinear, coded_linears
 from edgecomp.crvq.coded_model import CodedModel
+from edgecomp.tuning.coded_linear import CodedLinear, coded_linears
 from tests.edgecomp.crvq.coded_tensors import random_coded, random_model
 
 KINDS = [((3, 16), 8, "codebooks"), ((5, 20), 8, "scalar"), ((1, 9), 0, "codebooks")]

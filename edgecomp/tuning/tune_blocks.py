@@ -6,7 +6,7 @@ targets, and that of the blocks tuned so far. So a block makes up for errors bef
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -14,23 +14,19 @@ from torch import Tensor, nn
 
 from edgecomp.calibration import StreamedNetwork
 from edgecomp.calibration.hidden import HiddenStates, HiddenWriter
-from edgecomp.crvq.coded_linear import coded_linears
-from edgecomp.crvq.coded_model import CodedModel
-from edgecomp.crvq.tune_model import BATCH_TOKENS, steps_of, vector_parameters
-from edgecomp.crvq.tuning import Tuner, batches
-from edgecomp.encode.settings import CrvqSettings
+from edgecomp.tuning.coded_linear import CodedLinear, coded_linears
+from edgecomp.tuning.tunable import Mover, T, TunableModel, TuneSettings
+from edgecomp.tuning.tune_model import BATCH_TOKENS, steps_of, vector_parameters
+from edgecomp.tuning.tuner import Tuner, batches
 
 __all__ = ["BlockTuner"]
-
-# A third of the whole model's: at 0.1 moves made bookworm's KL divergence worse, 0.56 from 0.47.
-MOVE_RATE = 0.03
 
 
 class BlockTuner:
     """The two streams over the calibration windows, and the block that comes next."""
 
     def __init__(
-        self, network: StreamedNetwork, tokens: Tensor, folder: Path, settings: CrvqSettings
+        self, network: StreamedNetwork, tokens: Tensor, folder: Path, settings: TuneSettings
     ) -> None:
         self.network = network
         self.tokens = tokens
@@ -61,19 +57,21 @@ class BlockTuner:
     def tune(
         self,
         i: int,
-        coded: CodedModel,
-        shared: bool,
+        coded: TunableModel[T],
         generator: torch.Generator,
+        mover: Callable[[Sequence[CodedLinear[T]]], Mover],
         show: Callable[[int, int, float], None],
     ) -> None:
         """Changes the linears and vectors of block i in `coded`, and moves both streams on.
 
         The loss is the mean squared error relative to the mean square of what the block adds.
-        `shared` codebooks, which other blocks use as well, stay.
+        Codebooks stay where blocks share some. `mover` makes what moves codes, where the settings
+        say so.
         """
         block = self.network.load_block(i)
         names = self.network.block_tensors(i)
         self.advance("original", i, block)
+        shared = len(coded.codebooks) < len(coded.tensors)
         own = coded.part(name for name in names.values() if name in coded.tensors)
         inputs, targets = self.hidden("coded", i), self.hidden("original", i + 1)
         vectors = vector_parameters(block, names)
@@ -81,7 +79,7 @@ class BlockTuner:
         with coded_linears(block, own, names) as linears:
             tuner = Tuner(
                 list(linears.values()), list(vectors.values()), n_steps,
-                books=not shared, move_rate=MOVE_RATE if self.settings.move_codes else 0.0,
+                not shared, mover(list(linears.values())) if self.settings.move_codes else None,
             )  # fmt: skip
             running = 0.0
             size = self.added_square(i) or 1.0

@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgecomp.crvq.linears import ROW_WEIGHT_RANGE
-from edgecomp.crvq.tune_model import output_fisher, steps_of, vector_parameters
-from edgecomp.crvq.tuning import TuningError
 from edgecomp.encode import CrvqSettings
+from edgecomp.tuning.tune_model import output_fisher, steps_of, vector_parameters
+from edgecomp.tuning.tuner import TuningError
 
 
 class Network(nn.Module):
@@ -82,20 +81,6 @@ def test_hooks_are_removed_and_the_seed_decides() -> None:
     assert not torch.equal(first["A"], other["A"])
     assert not network.first._forward_hooks
     assert all(parameter.grad is None for parameter in network.parameters())
-
-
-def test_row_factors_keep_to_a_range(linears_of) -> None:
-    linears = linears_of(CrvqSettings())
-    name = linears.names[0]
-    assert (linears.row_factors(name, 4) == 1).all()
-    weights = torch.tensor([1e-9, 1.0, 1.0, 1e-9, 100.0])
-    object.__setattr__(linears, "row_weights", {name: weights, "zero": torch.zeros(3)})
-    factors = linears.row_factors(name, 5)
-    mean = float(weights.mean())
-    assert factors[4] == pytest.approx(10.0)
-    assert factors[1] == pytest.approx((mean / ROW_WEIGHT_RANGE) ** 0.5)
-    assert factors[0] == pytest.approx((mean / ROW_WEIGHT_RANGE) ** 0.5)
-    assert (linears.row_factors("zero", 3) == 1).all()
 
 
 def test_vectors_are_norms_and_biases() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Generic
 
 import torch
 from torch import Tensor, nn
 
-from edgecomp.crvq.coded_linear import CodedLinear
-from edgecomp.crvq.moves import CodeMover
+from edgecomp.tuning.coded_linear import CodedLinear
+from edgecomp.tuning.tunable import Mover, T
 
 __all__ = ["Tuner", "TuningError", "batches"]
 
@@ -27,18 +28,18 @@ class TuningError(ValueError):
 
 
 @dataclass
-class Tuner:
+class Tuner(Generic[T]):
     """Steps of Adam on the parameters of some linears and on vectors, over a schedule.
 
-    `books` False leaves the codebooks as they are: those of other blocks use them too. Codes move
-    by steps of `move_rate`, in units of a row's scale; 0: they stay.
+    `books` False leaves the codebooks as they are: those of other blocks use them too. Codes stay
+    without a `mover`.
     """
 
-    linears: Sequence[CodedLinear]
+    linears: Sequence[CodedLinear[T]]
     vectors: Sequence[nn.Parameter]
     n_steps: int
     books: bool = True
-    move_rate: float = 0.0
+    mover: Mover | None = None
 
     def __post_init__(self) -> None:
         books = {id(book): book for linear in self.linears for book in linear.books}
@@ -56,8 +57,6 @@ class Tuner:
         groups = [{"params": each, "lr": rate} for each, rate in rated if each]
         self.optimizer = torch.optim.Adam(groups, betas=BETAS)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        moves = self.move_rate > 0
-        self.mover = CodeMover(list(self.linears), self.move_rate) if moves else None
         self.done = 0
 
     @property

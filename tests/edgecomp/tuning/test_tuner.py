@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from edgecomp.crvq.coded_linear import coded_linears
 from edgecomp.crvq.coded_model import CodedModel
-from edgecomp.crvq.tuning import LAST_RATE, WARM_UP, Tuner, TuningError, batches
+from edgecomp.crvq.moves import CodeMover
+from edgecomp.tuning.coded_linear import coded_linears
+from edgecomp.tuning.tuner import LAST_RATE, WARM_UP, Tuner, TuningError, batches
 from tests.edgecomp.crvq.coded_tensors import random_coded, random_model
 
 
@@ -57,7 +58,8 @@ def test_loss_falls(books: bool, move_rate: float) -> None:
         before = [book.detach().clone() for book in linears["W"].books]
         codes = linears["W"].tensor.stages[0].codes.clone()
         scales = linears["W"].scales.detach().clone()
-        tuner = Tuner(list(linears.values()), [norm], n_steps, books, move_rate)
+        mover = CodeMover(list(linears.values()), move_rate) if move_rate else None
+        tuner = Tuner(list(linears.values()), [norm], n_steps, books, mover)
         losses = [tuner.step((network(x) - wanted).square().mean()) for _ in range(n_steps)]
         kept = [torch.equal(a, b) for a, b in zip(before, linears["W"].books, strict=True)]
         assert all(kept) == (not books)
@@ -101,7 +103,7 @@ def test_zero_codebooks_can_be_tuned() -> None:
     network, model, names = small_problem()
     model.codebooks["g"] = [torch.zeros_like(book) for book in model.codebooks["g"]]
     with coded_linears(network, model, names) as linears:
-        tuner = Tuner(list(linears.values()), [], 3, move_rate=0.1)
+        tuner = Tuner(list(linears.values()), [], 3, mover=CodeMover(list(linears.values()), 0.1))
         for _ in range(3):
             tuner.step(network(torch.ones(2, 32)).square().sum())
         assert all(bool((book == 0).all()) for book in linears["W"].books)

@@ -1,28 +1,28 @@
-"""A linear that multiplies by decoded weights, so that codebooks and scales can be tuned."""
+"""A linear that multiplies by decoded weights, so that tables and scales can be tuned."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Generic
 
-import torch
 from torch import Tensor, nn
 
-from edgecomp.crvq.coded_model import CodedModel, CodedTensor
+from edgecomp.tuning.tunable import T, TunableModel
 
 __all__ = ["CodedLinear", "coded_linears"]
 
 SMALLEST_SCALE = 1e-30  # stands for 0, whose logarithm does not exist; such rows stay 0
 
 
-class CodedLinear(nn.Module):
+class CodedLinear(nn.Module, Generic[T]):
     """y = V x + b with V decoded from a coded tensor at every call.
 
     Parameters are the logarithm of the row scales and the codebooks, which other linears may share.
     After a backward pass `pull` is the gradient of the loss by the weights in stored order.
     """
 
-    def __init__(self, tensor: CodedTensor, books: nn.ParameterList, bias: Tensor | None) -> None:
+    def __init__(self, tensor: T, books: nn.ParameterList, bias: Tensor | None) -> None:
         super().__init__()
         self.tensor = tensor
         self.books = books
@@ -38,11 +38,10 @@ class CodedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The product, float32 (..., rows), for x (..., columns)."""
-        stored = self.scales[:, None] * self.tensor.unit(list(self.books))
+        stored = self.tensor.stored(self.scales, list(self.books))
         if stored.requires_grad:
             stored.register_hook(self.keep)  # type: ignore[no-untyped-call]  # torch has none
-        weight = torch.empty_like(stored).index_copy(1, self.tensor.order, stored)
-        return nn.functional.linear(x, weight, self.bias)
+        return self.tensor.product(x, stored, self.bias)
 
     def keep(self, gradient: Tensor) -> None:
         """Remembers the gradient by the stored weights."""
@@ -51,8 +50,8 @@ class CodedLinear(nn.Module):
 
 @contextmanager
 def coded_linears(
-    network: nn.Module, coded: CodedModel, names: Mapping[str, str]
-) -> Iterator[dict[str, CodedLinear]]:
+    network: nn.Module, coded: TunableModel[T], names: Mapping[str, str]
+) -> Iterator[dict[str, CodedLinear[T]]]:
     """A network whose linears are replaced by coded ones; by tensor name. Undone at the end.
 
     `names` has the tensor's name of every parameter of the network, such as
@@ -64,7 +63,7 @@ def coded_linears(
         for group, each in coded.codebooks.items()
     }
     replaced: list[tuple[nn.Module, str, nn.Module]] = []
-    made: dict[str, CodedLinear] = {}
+    made: dict[str, CodedLinear[T]] = {}
     for path, linear in list(network.named_modules()):
         name = names.get(f"{path}.weight")
         if name is None or name not in coded.tensors or not isinstance(linear, nn.Linear):

@@ -177,8 +177,8 @@ def encode_linears(job: LinearsJob) -> int:
     import torch
 
     from edgecomp.crvq.run import encode_model
-    from edgecomp.tuning.tuner import TuningError
     from edgecomp.encode.crvq.definite import IndefiniteError
+    from edgecomp.tuning.tuner import TuningError
 
     try:
         return save_linears(job, encode_model(crvq_job(job)))

@@ -1,7 +1,8 @@
 """Weights per second of encoding (all cores) and of decoding in C (one core), numpy's beside.
 
-numpy encodes by comparing with all points, at one scale and without classes (less work than the
-encoder does, which pays off below some 300 points), and decodes by runtime_ops/reference.
+numpy encodes windings by comparing with all points, at one scale and without classes (less work
+than the encoder does, which pays off below some 300 points), trellises not at all, and decodes by
+runtime_ops/reference. Trellises get the weights as they are, neither rotated nor with feedback.
 Figures are medians; `peer_ratio` is the rate over numpy's in the same run. Example:
 `python benchmarks/encode_speed.py --json`.
 """
@@ -20,11 +21,20 @@ from numpy.typing import NDArray
 from rows import Row, note, print_rows
 
 from devices.host import usable_cores
-from edgecomp.encode import ArraySource, LatticeSettings, PaperSettings, Settings, encode
+from edgecomp.encode import (
+    ArraySource,
+    LatticeSettings,
+    PaperSettings,
+    Settings,
+    TrellisSettings,
+    encode,
+)
+from edgecomp.encode.settings.trellis import StateBits
 from runtime_ops import EncodedTensor, WindingFormat, native, reference
 
 SIGMA = 0.02
 NUMPY_MOST_POINTS = 1 << 12  # comparing with more points than this takes minutes
+TRELLIS_SHARES: dict[StateBits, int] = {8: 1, 10: 2, 12: 8, 16: 64}
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,7 @@ class Case:
 
     name: str
     settings: Settings
+    share: int = 1  # of the weights that are encoded: one in so many
 
 
 CASES = [
@@ -43,6 +54,15 @@ CASES = [
     Case("lattice, D 2, U 256, uniform", LatticeSettings(bits=4, dim=2, companded=False)),
     Case("lattice, D 4, U 4096 (3 bits)", LatticeSettings(bits=3)),
     Case("lattice, D 4, U 65536 (4 bits)", LatticeSettings(bits=4)),
+    *(
+        Case(
+            f"trellis, L {state_bits}, {bits} bits",
+            TrellisSettings(bits, state_bits, rotate=False, feedback=False),
+            share,
+        )
+        for state_bits, share in TRELLIS_SHARES.items()
+        for bits in (1, 2, 3, 4)
+    ),
 ]
 
 
@@ -69,15 +89,19 @@ def numpy_encode(tensor: EncodedTensor, weights: NDArray[np.float32]) -> object:
     return [np.argmin(norms - 2 * chunk @ points.T, axis=1) for chunk in chunks]
 
 
+def numpy_rate(tensor: EncodedTensor, weights: NDArray[np.float32]) -> float | None:
+    """Weights per second of `numpy_encode`; None where it would take too long or does not apply."""
+    fmt = tensor.format
+    if not isinstance(fmt, WindingFormat) or fmt.points > NUMPY_MOST_POINTS:
+        return None
+    few = np.ascontiguousarray(weights[: max(1, weights.shape[0] // 64)])
+    return few.size / median_seconds(lambda: numpy_encode(tensor, few), 3)
+
+
 def case_rows(case: Case, weights: NDArray[np.float32], repeats: int) -> list[Row]:
     """Encode and decode rows of one case."""
+    weights = weights[: len(weights) // case.share]
     tensor = encode(ArraySource(weights), case.settings)
-    fmt = tensor.format
-    assert isinstance(fmt, WindingFormat)
-    few = np.ascontiguousarray(weights[: max(1, weights.shape[0] // 64)])
-    numpy_rate = None
-    if fmt.points <= NUMPY_MOST_POINTS:
-        numpy_rate = few.size / median_seconds(lambda: numpy_encode(tensor, few), 3)
     seconds = median_seconds(lambda: encode(ArraySource(weights), case.settings), repeats)
     cores = usable_cores()
     rows: list[Row] = []
@@ -85,7 +109,7 @@ def case_rows(case: Case, weights: NDArray[np.float32], repeats: int) -> list[Ro
     def add(what: str, how: str, threads: int, rate: float, peer: float | None) -> None:
         rows.append(
             {
-                "codec": "winding",
+                "codec": tensor.format.codec,
                 "settings": case.name,
                 "what": what,
                 "how": how,
@@ -95,14 +119,15 @@ def case_rows(case: Case, weights: NDArray[np.float32], repeats: int) -> list[Ro
             }
         )
 
-    add("encode", "c", cores, weights.size / seconds, numpy_rate)
-    if numpy_rate is not None:
-        add("encode", "numpy", cores, numpy_rate, None)
-    numpy_rate = weights.size / median_seconds(lambda: reference.decode(tensor), 3)
+    peer = numpy_rate(tensor, weights)
+    add("encode", "c", cores, weights.size / seconds, peer)
+    if peer is not None:
+        add("encode", "numpy", cores, peer, None)
+    peer = weights.size / median_seconds(lambda: reference.decode(tensor), 3)
     for isa in native.instruction_sets():
         seconds = median_seconds(partial(native.decode, tensor, isa), repeats)
-        add("decode", isa, 1, weights.size / seconds, numpy_rate)
-    add("decode", "numpy", 1, numpy_rate, None)
+        add("decode", isa, 1, weights.size / seconds, peer)
+    add("decode", "numpy", 1, peer, None)
     return rows
 
 

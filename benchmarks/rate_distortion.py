@@ -1,9 +1,11 @@
 """Mean square error on unit Gaussian weights per codec and settings: how close to the limit.
 
 `bpw` counts everything stored; `index_bpw` leaves out scales and per-tensor parameters. The limit
-is 4**-index_bpw, the scalar optimum Lloyd and Max's quantiser at whole bits. Codebooks of crvq are
-fitted to a sample: `fitted` is its error, `fresh` that of another sample with the same codebooks,
-which is what their distribution allows. Example: `python benchmarks/rate_distortion.py --json`.
+is 4**-index_bpw, the scalar optimum Lloyd and Max's quantiser at whole bits; both have rows of
+their own. Trellises take the weights as they are, neither rotated nor with feedback. Codebooks of
+crvq are fitted to a sample: `fitted` is its error, `fresh` that of another sample with the same
+codebooks, which is what their distribution allows. Example:
+`python benchmarks/rate_distortion.py --json`.
 """
 
 from __future__ import annotations
@@ -21,13 +23,22 @@ import torch
 from numpy.typing import NDArray
 from rows import Row, note, print_rows
 
-from edgecomp.encode import ArraySource, LatticeSettings, PaperSettings, Settings, encode
+from edgecomp.encode import (
+    ArraySource,
+    LatticeSettings,
+    PaperSettings,
+    Settings,
+    TrellisSettings,
+    encode,
+)
 from edgecomp.encode.crvq.feedback import encode_with_feedback
 from edgecomp.encode.crvq.layer import Problem, encode_matrices
 from edgecomp.encode.crvq.matrix import CodedMatrix, Stage, reconstruct
 from edgecomp.encode.crvq.size import paper_bits
 from edgecomp.encode.settings import CrvqSettings
-from runtime_ops import WindingFormat, native
+from edgecomp.encode.settings.trellis import StateBits
+from edgecomp.encode.trellis.codes import known_codes, steps_of
+from runtime_ops import TrellisFormat, WindingFormat, native
 
 PAPER_SIGMA = 0.02  # the published box of 0.1 is 5 standard deviations of these weights
 
@@ -41,6 +52,10 @@ ONE_SCALE = 1 << 16  # a group so large that its scale costs nothing
 CODEBOOK_COLUMNS = 4096  # of a matrix whose row scales cost and gain next to nothing
 CODEBOOKS = [(8, 8, 0), (4, 4, 0), (8, 8, 1), (8, 8, 2), (8, 8, 3)]  # dim, code bits, extended
 CODEBOOK_SWEEPS = 5
+STATE_BITS: tuple[StateBits, ...] = (8, 10, 12, 16)
+TRELLIS_RATES = (1, 1.5, 2, 2.5, 3, 4)
+TRELLIS_COLUMNS = 4096  # of a matrix whose row scales cost next to nothing
+BITS = (1, 2, 3, 4, 5, 6)  # of the rows of what no code and no scalar quantiser can beat
 
 
 def lattice_cases(bits: int) -> list[tuple[str, Settings]]:
@@ -84,6 +99,44 @@ def integer_row(bits: int, weights: NDArray[np.float32]) -> Row:
         "limit": 4.0**-bits,
         "scalar_optimum": lloyd_max(2**bits),
     }
+
+
+def trellis_row(bits: float, state_bits: StateBits, weights: NDArray[np.float32]) -> Row:
+    """The row of a trellis; its table counts."""
+    settings = TrellisSettings(bits, state_bits, rotate=False, feedback=False)
+    matrix = weights.reshape(-1, TRELLIS_COLUMNS)
+    tensor = encode(ArraySource(matrix), settings)
+    fmt = tensor.format
+    assert isinstance(fmt, TrellisFormat)
+    error = np.square(native.decode(tensor).astype(np.float64) - matrix).mean()
+    return {
+        "codec": "trellis",
+        "settings": f"L {state_bits}, table of {fmt.table.array.size}",
+        "index_bpw": float(bits),
+        "bpw": 8 * (tensor.n_bytes + fmt.table.array.nbytes) / weights.size,
+        "mse": float(error / np.square(weights.astype(np.float64)).mean()),
+        "limit": 4.0**-bits,
+        "scalar_optimum": lloyd_max(2 ** int(bits)) if bits == int(bits) else None,
+    }
+
+
+def bound_rows(bits: int) -> list[Row]:
+    """The rows of the limit and of the scalar optimum, which are computed, not measured."""
+    limit, scalar = 4.0**-bits, lloyd_max(2**bits)
+    names = [("limit", "rate-distortion limit 4^-b", limit)]
+    names.append(("scalar", "scalar optimum (Lloyd-Max)", scalar))
+    return [
+        {
+            "codec": codec,
+            "settings": name,
+            "index_bpw": float(bits),
+            "bpw": float(bits),
+            "mse": error,
+            "limit": limit,
+            "scalar_optimum": scalar,
+        }
+        for codec, name, error in names
+    ]
 
 
 def codebook_rows(case: tuple[int, int, int], samples: int, seed: int) -> list[Row]:
@@ -170,6 +223,11 @@ def main() -> None:
         name = f"paper, U {points}, box 0.1, sigma {PAPER_SIGMA}"
         paper = PaperSettings(points=(points,), raw_error=None)
         rows.append(winding_row(name, paper, weights * np.float32(PAPER_SIGMA)))
+    for state_bits in STATE_BITS:
+        note(f"trellis of {state_bits} state bits")
+        known = [bits for bits in TRELLIS_RATES if (state_bits, *steps_of(bits)) in known_codes()]
+        rows += [trellis_row(bits, state_bits, weights) for bits in known]
+    rows += [row for bits in BITS for row in bound_rows(bits)]
     rows = [{**row, "samples": samples} for row in rows]
     for case in CODEBOOKS:
         note("codebooks of dim {}, {} bits, {} extended".format(*case))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgecomp.crvq.coded_model import CodedTensor
 from edgecomp.encode.crvq.clusters import nearest
@@ -49,6 +49,10 @@ class CodeMover:
     moved: int = 0
     wishes: list[Wish] = field(default_factory=list)
 
+    def rated(self) -> list[tuple[list[nn.Parameter], float]]:
+        """No parameters: what codes want is not one."""
+        return []
+
     def step(self, fade: float) -> None:
         """One step after a backward pass; `fade` 0..1 is the schedule's factor of the rate."""
         self.steps += 1
@@ -73,13 +77,13 @@ class CodeMover:
             yield linear.pull
 
 
-def block_mover(linears: Sequence[CodedLinear[CodedTensor]]) -> CodeMover:
-    """Moves the codes of a block."""
+def block_mover(linears: Sequence[CodedLinear[CodedTensor]], n_steps: int) -> CodeMover:
+    """Moves the codes of a block, however many steps there are."""
     return CodeMover(list(linears), BLOCK_RATE)
 
 
-def model_mover(linears: Sequence[CodedLinear[CodedTensor]]) -> CodeMover:
-    """Moves the codes of a whole model."""
+def model_mover(linears: Sequence[CodedLinear[CodedTensor]], n_steps: int) -> CodeMover:
+    """Moves the codes of a whole model, however many steps there are."""
     return CodeMover(list(linears), MODEL_RATE)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Generic
 
+import torch
 from torch import Tensor, nn
 
 from edgecomp.tuning.tunable import T, TunableModel
@@ -20,6 +21,7 @@ class CodedLinear(nn.Module, Generic[T]):
 
     Parameters are the logarithm of the row scales and the codebooks, which other linears may share.
     After a backward pass `pull` is the gradient of the loss by the weights in stored order.
+    `latent`, float32 (rows, columns), stands in for V where codes are still to be made.
     """
 
     def __init__(self, tensor: T, books: nn.ParameterList, bias: Tensor | None) -> None:
@@ -29,6 +31,7 @@ class CodedLinear(nn.Module, Generic[T]):
         self.bias = bias
         self.log_scales = nn.Parameter(tensor.scales.clamp(min=SMALLEST_SCALE).log())
         self.pull: Tensor | None = None
+        self.latent: nn.Parameter | None = None
 
     @property
     def scales(self) -> Tensor:
@@ -36,8 +39,16 @@ class CodedLinear(nn.Module, Generic[T]):
         alive = (self.tensor.scales > 0).to(self.log_scales.dtype)
         return self.log_scales.exp() * alive
 
+    def set_scales(self, scales: Tensor) -> None:
+        """Takes other row scales, float32 as the tensor's."""
+        self.tensor.scales = scales.to(self.log_scales.device)
+        with torch.no_grad():
+            self.log_scales.copy_(self.tensor.scales.clamp(min=SMALLEST_SCALE).log())
+
     def forward(self, x: Tensor) -> Tensor:
         """The product, float32 (..., rows), for x (..., columns)."""
+        if self.latent is not None:
+            return nn.functional.linear(x, self.latent, self.bias)
         stored = self.tensor.stored(self.scales, list(self.books))
         if stored.requires_grad:
             stored.register_hook(self.keep)  # type: ignore[no-untyped-call]  # torch has none

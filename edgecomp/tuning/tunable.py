@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, Protocol, Self, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from edgecomp.tuning.coded_linear import CodedLinear
@@ -68,6 +68,10 @@ class TunableModel(Generic[T]):
 class Mover(Protocol):
     """Moves codes between steps."""
 
+    def rated(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Parameters of its own that are tuned as well, with their rates."""
+        ...
+
     def step(self, fade: float) -> None:
         """One step after a backward pass; `fade` 0..1 is the schedule's factor of the rate."""
         ...
@@ -104,9 +108,12 @@ class TuneSettings(Protocol):
 
 @dataclass(frozen=True)
 class Codec(Generic[T]):
-    """A codec's files, and its movers in tuning of blocks and of the whole model."""
+    """A codec's files, and its movers in tuning of blocks and of the whole model.
+
+    A mover is made from the linears that it moves and the number of steps.
+    """
 
     save: Callable[[TunableModel[T], Path], None]
     load: Callable[[Path, torch.device], TunableModel[T]]
-    block_mover: Callable[[Sequence[CodedLinear[T]]], Mover]
-    model_mover: Callable[[Sequence[CodedLinear[T]]], Mover]
+    block_mover: Callable[[Sequence[CodedLinear[T]], int], Mover]
+    model_mover: Callable[[Sequence[CodedLinear[T]], int], Mover]

@@ -59,7 +59,7 @@ class BlockTuner:
         i: int,
         coded: TunableModel[T],
         generator: torch.Generator,
-        mover: Callable[[Sequence[CodedLinear[T]]], Mover],
+        mover: Callable[[Sequence[CodedLinear[T]], int], Mover],
         show: Callable[[int, int, float], None],
     ) -> None:
         """Changes the linears and vectors of block i in `coded`, and moves both streams on.
@@ -77,10 +77,9 @@ class BlockTuner:
         vectors = vector_parameters(block, names)
         n_steps = steps_of(self.tokens, self.settings.block_epochs)
         with coded_linears(block, own, names) as linears:
-            tuner = Tuner(
-                list(linears.values()), list(vectors.values()), n_steps,
-                not shared, mover(list(linears.values())) if self.settings.move_codes else None,
-            )  # fmt: skip
+            mine = list(linears.values())
+            moved = mover(mine, n_steps) if self.settings.move_codes else None
+            tuner = Tuner(mine, list(vectors.values()), n_steps, not shared, moved)
             running = 0.0
             size = self.added_square(i) or 1.0
             for done, picks in enumerate(batches(len(self.tokens), self.batch, n_steps, generator)):

@@ -44,7 +44,7 @@ def tune_model(
     coded: TunableModel[T],
     settings: TuneSettings,
     generator: torch.Generator,
-    mover: Callable[[Sequence[CodedLinear[T]]], Mover],
+    mover: Callable[[Sequence[CodedLinear[T]], int], Mover],
     show: Callable[[int, int, float], None],
 ) -> None:
     """Changes `coded` so that the student gives what the original gives.
@@ -61,10 +61,9 @@ def tune_model(
     for parameter in [*original.parameters(), *student.parameters()]:
         parameter.requires_grad_(False)
     with coded_linears(student, coded, names) as linears:
-        tuner = Tuner(
-            list(linears.values()), list(vectors.values()), n_steps,
-            mover=mover(list(linears.values())) if settings.move_codes else None,
-        )  # fmt: skip
+        mine = list(linears.values())
+        moved = mover(mine, n_steps) if settings.move_codes else None
+        tuner = Tuner(mine, list(vectors.values()), n_steps, mover=moved)
         running = 0.0
         for done, picks in enumerate(batches(len(tokens), batch, n_steps, generator)):
             part = tokens[picks].to(device)

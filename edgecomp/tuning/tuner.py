@@ -51,6 +51,7 @@ class Tuner(Generic[T]):
             book.requires_grad_(self.books)
             if self.books:
                 rated.append(([book], BOOK_RATE * float(book.detach().square().mean().sqrt())))
+        rated += self.mover.rated() if self.mover is not None else []
         for parameters, _ in rated:
             for parameter in parameters:
                 parameter.requires_grad_(True)

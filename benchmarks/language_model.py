@@ -2,8 +2,8 @@
 
 The same windows of text for every system; `bpw` counts the whole file, `body_bpw` the matrices
 without embedding and head. The baseline is round-to-nearest integers with group 128, in a file with
-the same metadata. CRVQ needs a text to calibrate with, other than the one that is judged; so do
-the peers, other systems' types of the same weights (docs/benchmarks.md). Example:
+the same metadata. Trellises and CRVQ need a text to calibrate with, other than the one that is
+judged; so do the peers, other systems' types of the same weights (docs/benchmarks.md). Example:
 `python benchmarks/language_model.py --model edgecomp/data/bookworm --calibration
 edgecomp/data/bookworm_calib.txt --text edgecomp/data/bookworm_valid.txt --json`.
 """
@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from rows import Row, note, print_rows
 
 import edgecomp
+from edgecomp.calibration import CalibrateSettings
 from edgecomp.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from edgecomp.cli.errors import fail, report_error
 from edgecomp.cli.options import UsageError
 from edgecomp.compression import Calibration
-from edgecomp.encode import CrvqSettings, LatticeSettings, PaperSettings, Settings
+from edgecomp.encode import CrvqSettings, LatticeSettings, PaperSettings, Settings, TrellisSettings
 from edgecomp.evaluation import (
     LanguageModel,
     Quality,
@@ -45,8 +46,15 @@ from exporters.gguf import open_container
 
 BITS = (2, 3, 4, 5, 6)
 CRVQ = {"1+3, critical 2 %": CrvqSettings(), "1+3, critical 5 %": CrvqSettings(critical=0.05)}
-CALIBRATION_WINDOWS = 1024
+CALIBRATION_WINDOWS, CALIBRATION_CONTEXT = 1024, 256
 QUICK_WINDOWS = 64
+# Bits of linears, of embedding and head: what fits below the sizes of llama.cpp's types.
+TRELLIS_RATES = ((1, 3), (1.5, 3), (2, 3), (2, 4), (2.5, 3.5), (2.5, 4), (3, 3.5), (3, 4), (3.5, 4),
+                 (3.5, 5), (4, 5), (4, 6), (5, 5), (6, 5), (6, 7), (8, 8))  # fmt: skip
+TRELLIS = {
+    f"trellis, {bits:g} bits, embedding {outer:g}": TrellisSettings(bits=bits, outer_bits=outer)
+    for bits, outer in TRELLIS_RATES
+}
 
 
 @dataclass(frozen=True)
@@ -80,19 +88,25 @@ class Selection:
 def edgecomp_systems(
     model: str, calibration: Path | None, folder: Path, only: Selection
 ) -> list[System]:
-    """The paper preset as published, the lattice preset at 2 to 6 bits, CRVQ at about 1 bit."""
+    """The paper preset as published, lattices of 2 to 6 bits, trellises of 1 to 8, CRVQ at 1."""
     cases: dict[str, Settings] = {"paper, U 1600, box 0.1": PaperSettings()}
     cases |= {f"lattice, {bits} bits": LatticeSettings(bits=bits) for bits in BITS}
-    text = None
+    statistics = folder / "statistics"
     if calibration is not None:
+        cases |= TRELLIS
         cases |= CRVQ
-        text = Calibration(calibration, windows=CALIBRATION_WINDOWS)
     systems = []
     for name, settings in cases.items():
         if not only.has("edgecomp", settings.codec):
             continue
         note(f"compress: {name}")
         path = folder / f"{name}.gguf"
+        text = None
+        if calibration is not None and isinstance(settings, TrellisSettings | CrvqSettings):
+            if not statistics.is_dir():
+                how = CalibrateSettings(CALIBRATION_WINDOWS, CALIBRATION_CONTEXT)
+                edgecomp.calibrate(model, calibration, statistics, how)
+            text = Calibration(calibration, statistics)
         report = edgecomp.compress(model, path, settings, calibration=text)
         body, _ = bytes_of(path, in_body)
         compressed = load_compressed(path)

@@ -146,6 +146,8 @@ def compress(
     context: crvq.Context = None,
     device: crvq.Device = None,
     state_bits: trellis.StateBits = None,
+    table_entries: trellis.TableEntries = None,
+    refit: trellis.Refit = None,
     rotate: trellis.Rotate = None,
     feedback: trellis.Feedback = None,
     json: Json = False,
@@ -174,7 +176,7 @@ def compress(
         None, codebook_bits, extended, critical, critical_codes, importance, allocation,
         initialisation, sweeps, share, finetune, move_codes, epochs, embedding_bits, damping, seed,
     )  # fmt: skip
-    own = trellis.TrellisOptions(state_bits, rotate, feedback)
+    own = trellis.TrellisOptions(state_bits, table_entries, refit, rotate, feedback)
     settings = settings_from(codec, preset, given, coded, own)
     learned = crvq.calibration_from(calibration, statistics, context, device)
     options.check_calibration(settings, learned)
@@ -245,7 +247,7 @@ def evaluate(
 @app.command()
 def demo(
     out: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Keep the lattice container here.")
+        Path | None, typer.Option("--output", "-o", help="Keep the trellis container here.")
     ] = None,
     json: Json = False,
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgecomp.checkpoint import Checkpoint, open_checkpoint
 from edgecomp.cli.report import print_json, print_table
 from edgecomp.compression import Calibration, CompressReport, compress_checkpoint
-from edgecomp.encode import CrvqSettings, LatticeSettings, PaperSettings, Settings
+from edgecomp.encode import CrvqSettings, LatticeSettings, PaperSettings, Settings, TrellisSettings
 from edgecomp.evaluation import (
     Quality,
     continue_text,
@@ -66,19 +66,21 @@ def shipped_calibration() -> Path:
 def run_demo(
     out: Path | None, progress: ProgressCallback, note: Callable[[str], None]
 ) -> DemoResult:
-    """The demo's result; the lattice container stays at `out` when that is given."""
+    """The demo's result; the trellis container stays at `out` when that is given."""
     checkpoint = open_checkpoint(str(shipped_model()))
     tokenizer = shipped_model() / "tokenizer.json"
     original = load_original(checkpoint)
     systems: dict[str, Settings] = {
         "winding paper U=1600": PaperSettings(),
         "winding lattice 4 bit": LatticeSettings(bits=4.0),
+        "trellis 2 bit": TrellisSettings(bits=2.0),
         "crvq 1+3 at 2 %": CrvqSettings(epochs=3.0),
     }
     calibration = Calibration(shipped_calibration())
     with tempfile.TemporaryDirectory() as folder:
-        kept = out or Path(folder) / "lattice.gguf"
-        paths = [Path(folder) / "paper.gguf", kept, Path(folder) / "crvq.gguf"]
+        paths = [Path(folder) / f"{i}.gguf" for i in range(len(systems))]
+        if out is not None:
+            paths[list(systems).index("trellis 2 bit")] = out
         reports = [
             compress_checkpoint(checkpoint, settings, path, progress, note, calibration)
             for settings, path in zip(systems.values(), paths, strict=True)

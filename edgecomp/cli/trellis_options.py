@@ -11,7 +11,15 @@ import typer
 from edgecomp.cli.crvq_options import CrvqOptions
 from edgecomp.encode import TrellisSettings
 
-__all__ = ["Feedback", "Rotate", "StateBits", "TrellisOptions", "trellis_settings"]
+__all__ = [
+    "Feedback",
+    "Refit",
+    "Rotate",
+    "StateBits",
+    "TableEntries",
+    "TrellisOptions",
+    "trellis_settings",
+]
 
 # Options of crvq that the trellis codec has too.
 SHARED = ("critical", "importance", "finetune", "move_codes", "epochs", "outer_bits", "damping",
@@ -20,6 +28,16 @@ SHARED = ("critical", "importance", "finetune", "move_codes", "epochs", "outer_b
 StateBits = Annotated[
     int | None,
     typer.Option(help="trellis: bits of a state: 8 (fastest), 10, 12 (default) or 16 (best)."),
+]
+TableEntries = Annotated[
+    int | None, typer.Option(help="trellis: values of its table: 16, 64 or 256 (default).")
+]
+Refit = Annotated[
+    bool | None,
+    typer.Option(
+        "--refit/--no-refit",
+        help="trellis: fit a table to each kind of tensor, or take the Gaussian one (default).",
+    ),
 ]
 Rotate = Annotated[
     bool | None,
@@ -41,6 +59,8 @@ class TrellisOptions:
     """What the user gave; None where nothing was said. Fields go by the settings' names."""
 
     state_bits: int | None = None
+    table_entries: int | None = None
+    refit: bool | None = None
     rotate: bool | None = None
     feedback: bool | None = None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from edgecomp.compression.linears import (
 from edgecomp.compression.model_keys import accepted_bundle
 from edgecomp.compression.report import CompressReport, RawTensor, raw_reason
 from edgecomp.compression.tensor_settings import input_statistics, tensor_settings
+from edgecomp.compression.trellis_tables import fitted_codes
 from edgecomp.compression.workfolder import (
     WorkFolder,
     WorkFolderBusyError,
@@ -40,6 +41,8 @@ from edgecomp.encode import (
     WeightError,
     encode,
 )
+from edgecomp.encode.trellis.codes import TrellisCode
+from edgecomp.encode.trellis.tensor import encode_trellis
 from edgecomp.inputs import Inputs
 from edgecomp.progress import ProgressCallback, Step
 from exporters.bundle import ModelBundle, TensorSource
@@ -59,6 +62,7 @@ class Job:
     progress: ProgressCallback
     note: Callable[[str], None]
     calibration: Calibration | None
+    codes: Mapping[str, TrellisCode] = field(default_factory=dict)  # fitted to kinds of tensors
     statistics: Statistics | None = None  # that tensors are encoded with, once they are open
 
 
@@ -125,7 +129,8 @@ def run(job: Job, folder: WorkFolder) -> CompressReport:
     bundle = accepted_bundle(checkpoint, job.settings, folder.path / "complete", job.note)
     tell = (job.progress, job.note)
     ranked_by = input_statistics(checkpoint, job.settings, job.calibration, folder, tell)
-    job = replace(job, statistics=ranked_by)
+    codes = fitted_codes(checkpoint, job.settings)
+    job = replace(job, statistics=ranked_by, codes=codes)
     linears = linears_job(job, folder)
     skipped = set() if linears is None else set(linears.names)
     encoded_weights, resumed, encode_seconds = encode_tensors(job, folder, skipped)
@@ -222,6 +227,8 @@ def encode_tensor(job: Job, entry: TensorEntry, step: Step) -> EncodedTensor:
         job.progress(replace(step, bytes_done=step.bytes_done + inside))
 
     source = CountedSource(job.checkpoint.source(entry.name), show)
+    if isinstance(settings, TrellisSettings):
+        return encode_trellis(source, settings, entry.name, statistics, job.codes.get(entry.name))
     return encode(source, settings, entry.name, statistics)
 
 

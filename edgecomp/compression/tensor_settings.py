@@ -16,7 +16,7 @@ from edgecomp.compression.workfolder import WorkFolder
 from edgecomp.encode import InputStatistics, LatticeSettings, Settings, TrellisSettings
 from edgecomp.progress import ProgressCallback
 
-__all__ = ["input_statistics", "ranks_by_activation", "tensor_settings"]
+__all__ = ["input_statistics", "ranks_by_activation", "rate_of", "tensor_settings"]
 
 
 def input_statistics(
@@ -92,8 +92,7 @@ def trellis_settings(
 
     An imatrix has only the diagonal of a Hessian, which serves as a Hessian as well.
     """
-    if is_embedding(entry.name) or is_head(entry.name):
-        settings = settings.outer
+    settings = rate_of(entry.name, settings)
     if statistics is None:
         return (replace(settings, critical=0.0) if no_linear(entry) else settings), None
     if not is_ranked(entry, statistics):
@@ -104,6 +103,11 @@ def trellis_settings(
     whole = entry.name in statistics.matrices
     hessian = statistics.hessian(entry.name) if whole else np.diag(diagonal)
     return settings, InputStatistics(diagonal, hessian)
+
+
+def rate_of(name: str, settings: TrellisSettings) -> TrellisSettings:
+    """The settings with a tensor's own rate: embeddings and heads have theirs."""
+    return settings.outer if is_embedding(name) or is_head(name) else settings
 
 
 def no_linear(entry: TensorEntry) -> bool:

@@ -14,7 +14,7 @@
 #define FAR 1e30f /* cost of a state that a walk cannot start from */
 #define CHUNK_STRIPS 16 /* of a walk without feedback */
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(EC_ONE_INSTRUCTION_SET)
 #define FOR_EACH_X86 __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FOR_EACH_X86
@@ -30,7 +30,6 @@ typedef struct walk {
     uint8_t *choices;  /* [steps][2^(L-k)]: its name */
     const float *values;  /* [dim][2^L], in the order of the states */
 } walk;
-
 
 /* Whether vectors run over groups, of which there are many, or over the states of one. */
 INLINE int is_split(int L, int k) { return k < 4 || 2 * k + 4 <= L; }
@@ -177,7 +176,9 @@ typedef struct chunk {
     size_t n;
 } chunk;
 
-static size_t most_steps(const ec_trellis_search *t) { return (CHUNK_STRIPS + 1) * (size_t)EC_TILE_WEIGHTS / t->dim; }
+static size_t most_steps(const ec_trellis_search *t) {
+    return (CHUNK_STRIPS + EC_LOOKAHEAD_STRIPS) * (size_t)EC_TILE_WEIGHTS / t->dim;
+}
 
 uint64_t ec_trellis_scratch_bytes(const ec_trellis_search *t) {
     size_t count = (size_t)1 << t->state_bits, groups = count >> t->step_bits, steps = most_steps(t);
@@ -255,7 +256,8 @@ static void encode_band(const ec_trellis_job *job, uint64_t band, const walk *w,
         uint64_t strips = job->feedback != NULL ? 1 : tile - low < CHUNK_STRIPS ? tile - low : CHUNK_STRIPS;
         c->n = 0;
         for (uint64_t i = 1; i <= strips; i++) add_tile(job, band, tile - i, steps, c);
-        if (tile > strips) add_tile(job, band, tile - strips - 1, job->lookahead, c);
+        size_t all = c->n + job->lookahead;
+        for (uint64_t i = strips + 1; i <= tile && c->n < all; i++) add_tile(job, band, tile - i, all - c->n, c);
         start(t, w, job->states[band]);
         take_steps(w, (int)t->state_bits, (int)t->step_bits, t->dim, c->x, c->h, c->n);
         uint32_t behind = trace(t, w, c->n, c->states);

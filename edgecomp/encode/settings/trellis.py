@@ -12,6 +12,7 @@ from runtime_ops.formats.trellis import STATE_BITS
 
 StateBits = Literal[8, 10, 12, 16]
 TRELLIS_BITS = (1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)
+TABLE_ENTRIES = (16, 64, 256)
 HIGH_BITS = 12  # state bits of the rates above 4, whatever is asked for
 SCALE_BITS = 0.25  # a weight's share of its row's scale and its band's tail, at most about
 
@@ -21,18 +22,21 @@ class TrellisSettings:
     """A winding read through a shift register: design page section 4, docs/trellis.md.
 
     Matrices take `bits` per weight, embeddings and head `outer_bits` (None: one more than `bits`,
-    at most 8), by the best known trellis of 2**state_bits states. `rotate` applies a seeded
-    Hadamard rotation to a matrix's input; `feedback` lets an error move the targets of columns that
-    come later, by the Hessian of a calibration (without one there is none); `damping` is added to
-    its diagonal, in units of its mean. A share `critical` of the input columns, those with the
-    highest `importance`, takes `critical_bits`. `finetune` "block" tunes tables, scales and norms
-    block by block, `epochs` times over the calibration text, "end-to-end" the whole model after
-    that; `move_codes` moves codes as well.
+    at most 8), by the best known trellis of 2**state_bits states, whose values are a table of
+    `table_entries`; `refit` fits a table to the weights of each kind of tensor. `rotate` applies a
+    seeded Hadamard rotation to a matrix's input; `feedback` lets an error move the targets of
+    columns that come later, by the Hessian of a calibration (without one there is none); `damping`
+    is added to its diagonal, in units of its mean. A share `critical` of the input columns, those
+    with the highest `importance`, takes `critical_bits`. `finetune` "block" tunes tables, scales
+    and norms block by block, `epochs` times over the calibration text, "end-to-end" the whole model
+    after that; `move_codes` moves codes as well.
     """
 
     bits: float = 4.0
     state_bits: StateBits = 12
     outer_bits: float | None = None
+    table_entries: int = 256
+    refit: bool = False
     rotate: bool = True
     feedback: bool = True
     damping: float = 0.05
@@ -57,6 +61,7 @@ class TrellisSettings:
         need(self.critical_bits in TRELLIS_BITS, "critical_bits", f"one of {rates}")
         states = ", ".join(map(str, STATE_BITS))
         need(self.state_bits in STATE_BITS, "state_bits", f"one of {states}")
+        need(self.table_entries in TABLE_ENTRIES, "table_entries", "16, 64 or 256")
         need(MIN_DAMPING <= self.damping <= 10, "damping", f"{MIN_DAMPING}..10")
         need(0 <= self.critical <= MOST_CRITICAL, "critical", f"0..{MOST_CRITICAL}")
         importances = ("activation", "weight", "random")

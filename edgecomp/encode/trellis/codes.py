@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecomp.encode.settings import TrellisSettings
 from runtime_ops.formats import Table, TrellisFormat
 
+LARGEST_TABLE = 256  # of 8-bit entries
 KNOWN = Path(__file__).parent / "trellis.json"
 
 
@@ -57,6 +59,11 @@ class TrellisCode:
             seed=seed if rotation else 0,
         )
 
+    def with_entries(self, entries: int) -> TrellisCode:
+        """The same trellis with a smaller table, each entry the mean of those it stands for."""
+        full = np.array(self.table, np.float64) * self.unit
+        return self.with_table(full.reshape(entries, -1).mean(axis=1))
+
     def with_table(self, table: NDArray[np.float64], largest: int = 127) -> TrellisCode:
         """The same trellis with values in units of the standard deviation, made integers."""
         unit = float(np.abs(table).max()) / largest
@@ -81,6 +88,14 @@ def code_for(bits: float, state_bits: int) -> TrellisCode:
     if found is None:
         raise ValueError(f"no trellis of {bits:g} bits with {state_bits} state bits is known")
     return found
+
+
+def chosen_code(settings: TrellisSettings) -> TrellisCode:
+    """The trellis that settings ask for; wide tables, those of high rates, stay as they are."""
+    code = code_for(settings.bits, settings.states_at(settings.bits))
+    if settings.table_entries < len(code.table) <= LARGEST_TABLE:
+        return code.with_entries(settings.table_entries)
+    return code
 
 
 @lru_cache(maxsize=1)

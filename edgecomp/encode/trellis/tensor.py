@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from edgecomp.encode.raw import encode_raw
 from edgecomp.encode.row_scales import stored_row_scales
 from edgecomp.encode.settings import TrellisSettings
 from edgecomp.encode.source import WeightError, WeightSource
-from edgecomp.encode.trellis.codes import code_for
+from edgecomp.encode.trellis.codes import TrellisCode, chosen_code
 from edgecomp.encode.trellis.feedback import damped
 from edgecomp.encode.trellis.matrix import Coded, MatrixEncoder, Span, make_spans, rotation_of
 from runtime_ops.formats import ColumnsFormat, EncodedTensor, Table, matrix_sides
@@ -44,17 +44,19 @@ def encode_trellis(
     settings: TrellisSettings,
     name: str = "",
     statistics: InputStatistics | None = None,
+    code: TrellisCode | None = None,
 ) -> EncodedTensor:
     """The tensor as a matrix of shape[0] rows; vectors, scalars and tiny ones stay raw.
 
-    Feedback needs the Hessian, critical columns of importance "activation" the diagonal in
-    `statistics`. Raises WeightError for weights that are not finite, IndefiniteError where the
-    damped Hessian has no Cholesky factor.
+    `code` stands in for the best known trellis of the settings. Feedback needs the Hessian,
+    critical columns of importance "activation" the diagonal in `statistics`. Raises WeightError for
+    weights that are not finite, IndefiniteError where the damped Hessian has no Cholesky factor.
     """
     rows, columns = matrix_sides(source.shape)
     if len(source.shape) < 2:
         return encode_raw(source)
-    spans, order = spans_of(source, settings, name, statistics)
+    scores = scores_of(source, settings, name, statistics)
+    spans, order = spans_of(columns, settings, code or chosen_code(settings), scores)
     if sum(coded_bytes(span, rows) for span in spans) >= 2 * rows * columns:
         return encode_raw(source)
     try:
@@ -73,29 +75,39 @@ def encode_trellis(
     return EncodedTensor(tensor.format, tensor.shape, tensor.parts, bound)
 
 
-def spans_of(
+def scores_of(
     source: WeightSource,
     settings: TrellisSettings,
     name: str,
     statistics: InputStatistics | None,
-) -> tuple[tuple[Span, ...], NDArray[np.int64] | None]:
-    """The trellises of the matrix, critical columns first, and the column at each position.
-
-    No order without critical columns. These are not rotated: that would spread them.
-    """
+) -> NDArray[np.float64] | None:
+    """How much every column matters, float64 (columns,); None without critical columns."""
     columns = matrix_sides(source.shape)[1]
-    code = code_for(settings.bits, settings.states_at(settings.bits))
-    n_critical = count_critical(source.shape, settings.critical)
-    if n_critical == 0:
-        rotation = rotation_of(columns) if settings.rotate else 0
-        return make_spans([code], [columns], [rotation], settings.seed), None
+    if count_critical(source.shape, settings.critical) == 0:
+        return None
     if columns > MAX_PERMUTED:
         raise WeightError(
             f"{columns} columns, expected at most {MAX_PERMUTED} with critical columns"
         )
     diagonal = None if statistics is None else statistics.diagonal
-    scores = column_scores(source, settings, name, diagonal)
-    fine = code_for(settings.critical_bits, settings.states_at(settings.critical_bits))
+    return column_scores(source, settings, name, diagonal)
+
+
+def spans_of(
+    columns: int,
+    settings: TrellisSettings,
+    code: TrellisCode,
+    scores: NDArray[np.float64] | None,
+) -> tuple[tuple[Span, ...], NDArray[np.int64] | None]:
+    """The trellises of a matrix, critical columns first, and the column at each position.
+
+    No order without critical columns. These are not rotated: that would spread them.
+    """
+    if scores is None:
+        rotation = rotation_of(columns) if settings.rotate else 0
+        return make_spans([code], [columns], [rotation], settings.seed), None
+    n_critical = count_critical((1, columns), settings.critical)
+    fine = chosen_code(replace(settings, bits=settings.critical_bits))
     rest = columns - n_critical
     rotation = rotation_of(rest) if settings.rotate else 0
     spans = make_spans([fine, code], [n_critical, rest], [0, rotation], settings.seed)

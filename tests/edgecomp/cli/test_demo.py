@@ -32,22 +32,22 @@ def test_calibration_text_is_another_one_than_the_judged_one() -> None:
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "kept.gguf"
     result = run_demo(out, lambda step: None, lambda line: None)
-    original, paper, lattice, crvq = result.rows
+    original, paper, lattice, trellis, crvq = result.rows
     assert (original.name, original.encode_seconds) == ("original", None)
     assert original.bpw > 16
     assert original.quality.ppl == pytest.approx(67.74, abs=0.005)
     assert paper.quality.ppl < 1.01 * original.quality.ppl
     assert lattice.bpw < 4.5 < paper.bpw < 7
     assert 0 < paper.quality.kl < lattice.quality.kl < 0.05
-    assert crvq.bpw < 2.5 < lattice.bpw
-    assert lattice.quality.kl < crvq.quality.kl < 0.6
+    assert crvq.bpw < 2.5 < trellis.bpw < 3 < lattice.bpw
+    assert lattice.quality.kl < trellis.quality.kl < 0.2 < crvq.quality.kl < 0.6
     assert crvq.quality.ppl < 2 * original.quality.ppl
     assert all(row.quality.windows == WINDOWS for row in result.rows)
     found = inspect(out, verify=True)
     assert found.damaged == ()
-    assert (found.file_bytes, found.bpw) == (lattice.file_bytes, lattice.bpw)
+    assert (found.file_bytes, found.bpw) == (trellis.file_bytes, trellis.bpw)
     names = [name for name, _ in result.continuations]
-    assert names == ["original", lattice.name, crvq.name]
+    assert names == ["original", lattice.name, trellis.name, crvq.name]
     assert all(len(text.split()) > 10 for _, text in result.continuations)
     print_demo(result, json=False)
     shown = capsys.readouterr().out

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecomp.encode.trellis import viterbi_torch
 from edgecomp.encode.trellis.codes import TrellisCode
 from edgecomp.encode.trellis.feedback import feedback_of
 from edgecomp.encode.trellis.viterbi import Encoding
@@ -73,11 +74,18 @@ class MatrixEncoder:
     """Encodes rows of matrices that share their trellises and their input.
 
     `hessian` float64 (columns, columns), positive definite, turns on feedback, in the order of the
-    stored columns. numpy.linalg.LinAlgError when it has no Cholesky factor.
+    stored columns. numpy.linalg.LinAlgError when it has no Cholesky factor. The search is that in C
+    on `device` "cpu", that in torch on others; the codes are the same.
     """
 
-    def __init__(self, spans: Sequence[Span], hessian: NDArray[np.float64] | None = None) -> None:
+    def __init__(
+        self,
+        spans: Sequence[Span],
+        hessian: NDArray[np.float64] | None = None,
+        device: str = "cpu",
+    ) -> None:
         self.spans = tuple(spans)
+        self.device = device
         self.columns = self.spans[-1].last
         self.padded = self.spans[-1].first + self.spans[-1].padded
         self.metric = None if hessian is None else rotated_hessian(self.spans, hessian)
@@ -107,11 +115,11 @@ class MatrixEncoder:
             found.append(self.coded(scaled, job, len(weight)))
         return tuple(reversed(found))
 
-    def encode_span(self, scaled: ScaledSpan) -> Encoding:
+    def encode_span(self, scaled: ScaledSpan) -> Encoding | viterbi_torch.Encoding:
         """The path of a span's targets, from the last window of columns to the first."""
         span = scaled.span
         costs = self.costs[span.first : span.first + span.padded]
-        job = Encoding(span.format, scaled.targets, scaled.row_weights, costs)
+        job = encoding_on(self.device, span.format, scaled, costs)
         if self.metric is None:
             job.encode(0, span.padded)
             return job
@@ -124,7 +132,7 @@ class MatrixEncoder:
             job.targets[:, :first] += errors @ shares[first:end, :first]
         return job
 
-    def coded(self, scaled: ScaledSpan, job: Encoding, rows: int) -> Coded:
+    def coded(self, scaled: ScaledSpan, job: Encoding | viterbi_torch.Encoding, rows: int) -> Coded:
         """The span's codes, with the row scales that fit them best."""
         span = scaled.span
         width = span.last - span.first
@@ -158,6 +166,15 @@ class ScaledSpan:
             self.row_weights[:] = (rms / largest) ** 2
 
 
+def encoding_on(
+    device: str, fmt: TrellisFormat, scaled: ScaledSpan, costs: NDArray[np.float32]
+) -> Encoding | viterbi_torch.Encoding:
+    """The search for a span's codes on a device; `costs` are its columns' weights."""
+    if device == "cpu":
+        return Encoding(fmt, scaled.targets, scaled.row_weights, costs)
+    return viterbi_torch.Encoding(fmt, scaled.targets, scaled.row_weights, costs, device=device)
+
+
 def rotated_weight(fmt: TrellisFormat, weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """V with W = V R, float32 (rows, columns): R R^T is `rotation` times the identity."""
     if not fmt.rotation:
@@ -185,13 +202,14 @@ def encode_matrix(
     hessian: NDArray[np.float64] | None = None,
     rotation: int = 0,
     seed: int = 0,
+    device: str = "cpu",
 ) -> Coded:
     """Codes of a float32 (rows, columns) matrix by one trellis; see MatrixEncoder.
 
     `rotation` is a power of two that divides the columns, or 0.
     """
     spans = make_spans([code], [weight.shape[1]], [rotation], seed)
-    return MatrixEncoder(spans, hessian).encode(weight)[0]
+    return MatrixEncoder(spans, hessian, device).encode(weight)[0]
 
 
 def best_factors(

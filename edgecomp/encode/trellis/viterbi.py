@@ -89,16 +89,24 @@ class Encoding:
             list(pool.map(lambda part: run(*part), pairwise(bounds)))
 
 
-def state_values(
+def values_of_states(
     fmt: TrellisFormat, table: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """The value of every state, float32 (dim, 2**state_bits), in the order of the C search."""
+    """The value of every state, float32 (dim, 2**state_bits), in the order of their numbers."""
     values = fmt.table.array.astype(np.float32) if table is None else table
     states = np.arange(1 << fmt.state_bits, dtype=np.uint64)
     folded = states ^ states >> np.uint64(fmt.fold) if fmt.fold else states
     angles = np.outer(np.array(fmt.multipliers, np.uint64), folded) % (1 << fmt.state_bits)
-    found = values[angles >> np.uint64(fmt.state_bits - fmt.table_bits)]
-    placed = np.empty(found.shape, np.float32)
+    found: NDArray[np.float32] = values[angles >> np.uint64(fmt.state_bits - fmt.table_bits)]
+    return found
+
+
+def state_values(
+    fmt: TrellisFormat, table: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """The same in the order of the C search."""
+    found = values_of_states(fmt, table)
+    placed = np.empty_like(found)
     placed[:, places(fmt.state_bits, fmt.step_bits)] = found
     return placed
 

@@ -49,6 +49,11 @@ class CodeMover:
     moved: int = 0
     wishes: list[Wish] = field(default_factory=list)
 
+    @property
+    def held_steps(self) -> int:
+        """None: moves become rarer from the start."""
+        return 0
+
     def rated(self) -> list[tuple[list[nn.Parameter], float]]:
         """No parameters: what codes want is not one."""
         return []

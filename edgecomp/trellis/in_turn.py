@@ -26,7 +26,7 @@ from edgecomp.tuning.coded_linear import CodedLinear
 __all__ = ["Sources", "TurnCoder"]
 
 WEIGHT_RATE = 3e-3  # of float weights, in units of their matrix's root mean square
-CODING_SHARE = 0.75  # of all steps, when the last linear gets its codes
+CODING_SHARE = 0.5  # of all steps, when the last linear gets its codes
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ class TurnCoder:
             weight = torch.from_numpy(self.sources.weight(linear.tensor.name)).to(device)
             linear.latent = nn.Parameter(weight.clone())
 
+    @property
+    def held_steps(self) -> int:
+        """Steps until all linears have codes; scales need the rest to settle."""
+        return int(CODING_SHARE * self.n_steps)
+
     def rated(self) -> list[tuple[list[nn.Parameter], float]]:
         """The float weights, each with its rate."""
         found = []
@@ -78,7 +83,7 @@ class TurnCoder:
     def step(self, fade: float) -> None:
         """Encodes the sites whose turn it is."""
         self.done += 1
-        share = min(1.0, self.done / max(1, int(CODING_SHARE * self.n_steps)))
+        share = min(1.0, self.done / max(1, self.held_steps))
         while self.n_turns - len(self.turns) < int(share * self.n_turns):
             for linear in self.turns.pop(0):
                 encode_linear(linear, self.sources)

@@ -68,6 +68,11 @@ class TunableModel(Generic[T]):
 class Mover(Protocol):
     """Moves codes between steps."""
 
+    @property
+    def held_steps(self) -> int:
+        """Steps from the first one on for which rates stay as they are."""
+        ...
+
     def rated(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters of its own that are tuned as well, with their rates."""
         ...

@@ -62,9 +62,11 @@ class Tuner(Generic[T]):
 
     @property
     def fade(self) -> float:
-        """The schedule's factor of all rates: warm-up, then half a cosine."""
+        """The schedule's factor of all rates: warm-up, what the mover needs, then half a cosine."""
         warm = min(1.0, (self.done + 1) / WARM_UP)
-        cosine = 0.5 * (1 + math.cos(math.pi * self.done / max(1, self.n_steps)))
+        held = 0 if self.mover is None else self.mover.held_steps
+        done, steps = max(0, self.done - held), max(1, self.n_steps - held)
+        cosine = 0.5 * (1 + math.cos(math.pi * done / steps))
         return warm * (LAST_RATE + (1 - LAST_RATE) * cosine)
 
     def step(self, loss: Tensor) -> float:

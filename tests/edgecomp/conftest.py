@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgecomp.cli.demo import shipped_model
 from tests.edgecomp.command_line import Result, runner
+from tests.edgecomp.crvq.small_models import save_small, write_text
 
 Tensors = Mapping[str, NDArray[Any]]
 DTYPES = {"float32": "F32", "float16": "F16", "uint16": "BF16", "float64": "F64", "int8": "I8",
@@ -119,3 +120,29 @@ def run(
 ) -> Callable[..., Result]:
     """The command line: `run("inspect", path)`."""
     return runner(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def small_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a Llama of two blocks; nobody changes it."""
+    return save_small(tmp_path_factory.mktemp("small") / "llama")
+
+
+@pytest.fixture(scope="session")
+def small_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text of 16 windows of 32 tokens, and a rest."""
+    return write_text(tmp_path_factory.mktemp("text") / "text.txt")
+
+
+@pytest.fixture(scope="session")
+def small_statistics(
+    small_llama: Path, small_text: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The Llama's statistics over that text."""
+    from edgecomp.calibration import CalibrateSettings, calibrate_checkpoint
+    from edgecomp.checkpoint import open_checkpoint
+
+    out = tmp_path_factory.mktemp("statistics") / "statistics"
+    how = CalibrateSettings(512, 32, "cpu")
+    calibrate_checkpoint(open_checkpoint(str(small_llama)), small_text, out, how)
+    return out

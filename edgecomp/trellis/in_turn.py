@@ -104,7 +104,8 @@ def encode_linear(linear: CodedLinear[TrellisTensor], sources: Sources) -> None:
         hessian = None if hessian is None else np.ascontiguousarray(hessian[order][:, order])
     spans = spans_of(tensor, list(linear.books))
     try:
-        coded = MatrixEncoder(spans, hessian).encode(np.ascontiguousarray(weight))
+        encoder = MatrixEncoder(spans, hessian, str(linear.log_scales.device))
+        coded = encoder.encode(np.ascontiguousarray(weight))
     except np.linalg.LinAlgError as error:
         raise IndefiniteError(tensor.name) from error
     for i, part in enumerate(coded):

@@ -87,6 +87,36 @@ def test_schedule() -> None:
     assert tuner.optimizer.param_groups[0]["lr"] == pytest.approx(rate * fades[-1])
 
 
+class Holding:
+    """A mover that has a parameter and wants rates to stay for 40 steps."""
+
+    held_steps = 40
+
+    def __init__(self) -> None:
+        self.own = nn.Parameter(torch.ones(2))
+        self.fades: list[float] = []
+
+    def rated(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Its parameter, at a rate of its own."""
+        return [([self.own], 0.5)]
+
+    def step(self, fade: float) -> None:
+        """Notes the schedule."""
+        self.fades.append(fade)
+
+
+def test_a_mover_can_hold_the_rates_and_tune_parameters() -> None:
+    parameter, mover = nn.Parameter(torch.zeros(3)), Holding()
+    tuner = Tuner([], [parameter], 100, mover=mover)
+    for _ in range(100):
+        tuner.step((parameter - 1).square().sum() + mover.own.square().sum())
+    assert mover.fades[WARM_UP - 1 : 41] == [1.0] * (42 - WARM_UP)
+    assert all(a > b for a, b in itertools.pairwise(mover.fades[40:]))
+    assert LAST_RATE < mover.fades[-1] < 1.1 * LAST_RATE
+    assert tuner.rates[-1] == 0.5
+    assert float(mover.own.detach().abs().max()) < 0.5
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_ends_tuning(value: float) -> None:
     parameter = nn.Parameter(torch.zeros(3))

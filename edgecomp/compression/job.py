@@ -26,6 +26,7 @@ from edgecomp.compression.model_keys import accepted_bundle
 from edgecomp.compression.report import CompressReport, RawTensor, raw_reason
 from edgecomp.compression.tensor_settings import input_statistics, tensor_settings
 from edgecomp.compression.trellis_tables import fitted_codes
+from edgecomp.compression.tuned_trellis import encode_tuned
 from edgecomp.compression.workfolder import (
     WorkFolder,
     WorkFolderBusyError,
@@ -136,7 +137,7 @@ def run(job: Job, folder: WorkFolder) -> CompressReport:
     encoded_weights, resumed, encode_seconds = encode_tensors(job, folder, skipped)
     if linears is not None:
         started = time.perf_counter()
-        encoded_weights += encode_linears(linears)
+        encoded_weights += encode_together(job, linears, folder)
         encode_seconds += time.perf_counter() - started
     started = time.perf_counter()
     write(job, folder, bundle)
@@ -159,10 +160,27 @@ def run(job: Job, folder: WorkFolder) -> CompressReport:
 
 def linears_job(job: Job, folder: WorkFolder) -> LinearsJob | None:
     """The linears that are coded together, where the codec does so."""
-    if not isinstance(job.settings, CrvqSettings):
+    settings = job.settings
+    together = isinstance(settings, CrvqSettings)
+    if isinstance(settings, TrellisSettings):
+        together = settings.finetune != "none"
+    if not together or not isinstance(settings, CrvqSettings | TrellisSettings):
         return None
     tell = (job.progress, job.note)
-    return open_linears(job.checkpoint, job.settings, job.calibration, folder, tell)
+    return open_linears(job.checkpoint, settings, job.calibration, folder, tell)
+
+
+def encode_together(job: Job, linears: LinearsJob, folder: WorkFolder) -> int:
+    """Saves the codes of all linears in the work folder; returns the linears' weights."""
+    if isinstance(job.settings, CrvqSettings):
+        return encode_linears(linears)
+
+    def encode_first(entry: TensorEntry) -> EncodedTensor:
+        place = linears.names.index(entry.name)
+        step = Step("first codes", entry.name, place, len(linears.names))
+        return encode_checked(job, folder, entry, step)
+
+    return encode_tuned(linears, encode_first)
 
 
 def encode_tensors(job: Job, folder: WorkFolder, skipped: set[str]) -> tuple[int, int, float]:
@@ -192,20 +210,7 @@ def encode_tensors(job: Job, folder: WorkFolder, skipped: set[str]) -> tuple[int
             continue
         step = replace(step, item=entry.name)
         started = time.perf_counter()
-        try:
-            encoded = encode_tensor(job, entry, step)
-        except WeightError as error:
-            folder.remove()
-            raise WeightError(f"tensor {entry.name}: {error}") from error
-        except IndefiniteError as error:
-            folder.remove()
-            assert isinstance(job.settings, TrellisSettings), "others have no Hessian here"
-            raise indefinite_error(str(error), job.settings) from error
-        except FormatError as error:
-            folder.remove()
-            raise CompressError(
-                f"tensor {entry.name}: {error}", "docs/format.md lists the limits of shapes"
-            ) from error
+        encoded = encode_checked(job, folder, entry, step)
         seconds += time.perf_counter() - started
         folder.save(places[entry.name], entry.name, encoded)
         weights += entry.n_weights
@@ -214,6 +219,24 @@ def encode_tensors(job: Job, folder: WorkFolder, skipped: set[str]) -> tuple[int
         )
     job.progress(replace(step, item=""))
     return weights, len(finished), seconds
+
+
+def encode_checked(job: Job, folder: WorkFolder, entry: TensorEntry, step: Step) -> EncodedTensor:
+    """The tensor's codes; bad input ends the run for good, so the work folder goes then."""
+    try:
+        return encode_tensor(job, entry, step)
+    except WeightError as error:
+        folder.remove()
+        raise WeightError(f"tensor {entry.name}: {error}") from error
+    except IndefiniteError as error:
+        folder.remove()
+        assert isinstance(job.settings, TrellisSettings), "others have no Hessian here"
+        raise indefinite_error(str(error), job.settings) from error
+    except FormatError as error:
+        folder.remove()
+        raise CompressError(
+            f"tensor {entry.name}: {error}", "docs/format.md lists the limits of shapes"
+        ) from error
 
 
 def encode_tensor(job: Job, entry: TensorEntry, step: Step) -> EncodedTensor:

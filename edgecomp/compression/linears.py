@@ -89,7 +89,7 @@ class LinearsJob:
     """
 
     checkpoint: Checkpoint
-    settings: CrvqSettings
+    settings: CrvqSettings | TrellisSettings
     calibration: Calibration
     statistics: Statistics
     names: tuple[str, ...]
@@ -105,7 +105,7 @@ class LinearsJob:
 
 def open_linears(
     checkpoint: Checkpoint,
-    settings: CrvqSettings,
+    settings: CrvqSettings | TrellisSettings,
     calibration: Calibration | None,
     folder: WorkFolder,
     tell: tuple[ProgressCallback, Callable[[str], None]],
@@ -116,8 +116,11 @@ def open_linears(
     """
     progress, note = tell
     if calibration is None or calibration.text is None:
+        tunes = isinstance(settings, TrellisSettings)
+        what = f"tuning {settings.finetune}" if tunes else "the codec crvq"
         raise CompressError(
-            "the codec crvq needs a calibration text", "give --calibration a UTF-8 text file"
+            f"{what} needs a calibration text",
+            "give --calibration a UTF-8 text file",
         )
     names = coded_names(checkpoint, note)
     tokens = tuning_windows(checkpoint, calibration, calibration.text)
@@ -211,6 +214,7 @@ def crvq_job(job: LinearsJob) -> CrvqJob:
 
     from edgecomp.crvq.run import CrvqJob
 
+    assert isinstance(job.settings, CrvqSettings), "the settings of this codec"
     return CrvqJob(
         checkpoint=job.checkpoint,
         statistics=job.statistics,
@@ -230,6 +234,7 @@ def save_linears(job: LinearsJob, coded: CodedModel) -> int:
     """Saves coded linears and tuned vectors in the work folder; returns the linears' weights."""
     from edgecomp.crvq.tensors import coded_tensors, folds, tuned_vectors
 
+    assert isinstance(job.settings, CrvqSettings), "the settings of this codec"
     weights = 0
     for name, tensor in coded_tensors(coded, job.checkpoint, job.settings):
         job.folder.save(job.index(name), name, tensor)

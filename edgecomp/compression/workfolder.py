@@ -31,11 +31,12 @@ __all__ = [
 
 
 KEPT_FILES = re.compile(
-    r"\d{6}\.gguf|crvq-[a-z]+(-\d{4})?\.safetensors|(original|coded)-\d{4}\.f32"
+    r"\d{6}\.gguf|(crvq|trellis)-[a-z]+(-\d{4})?\.safetensors|(original|coded)-\d{4}\.f32"
 )
 OWN_FILES = re.compile(
     KEPT_FILES.pattern
-    + r"|job\.json(\.tmp)?|complete|\.edgecomp-[0-9a-f]{16}\.tmp|crvq-[a-z0-9-]+\.safetensors\.tmp"
+    + r"|job\.json(\.tmp)?|complete|\.edgecomp-[0-9a-f]{16}\.tmp"
+    + r"|(crvq|trellis)-[a-z0-9-]+\.safetensors\.tmp"
 )
 STATISTICS = "statistics"  # a folder of its own, which calibration looks after
 

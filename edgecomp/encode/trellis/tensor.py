@@ -19,7 +19,14 @@ from edgecomp.encode.source import WeightError, WeightSource
 from edgecomp.encode.trellis.codes import TrellisCode, chosen_code
 from edgecomp.encode.trellis.feedback import damped
 from edgecomp.encode.trellis.matrix import Coded, MatrixEncoder, Span, make_spans, rotation_of
-from runtime_ops.formats import ColumnsFormat, EncodedTensor, Table, matrix_sides
+from runtime_ops.formats import (
+    ColumnsFormat,
+    EncodedTensor,
+    Table,
+    TrellisFormat,
+    matrices,
+    matrix_sides,
+)
 from runtime_ops.formats.columns import CRITICAL_PREFIX, MAX_PERMUTED
 from runtime_ops.formats.trellis import BAND_ROWS
 from runtime_ops.native import decode_range
@@ -71,8 +78,7 @@ def encode_trellis(
         tensor = joined(source.shape, spans, chunks, order)
     except WeightError:  # weights so small or large that a scale of theirs does not exist
         return encode_raw(source)
-    bound = measured_bound(tensor, source, spans, order)
-    return EncodedTensor(tensor.format, tensor.shape, tensor.parts, bound)
+    return replace(tensor, error_bound=largest_distance(tensor, source))
 
 
 def scores_of(
@@ -166,22 +172,22 @@ def joined(
     return EncodedTensor(fmt, shape, critical | matrices[1])
 
 
-def measured_bound(
-    tensor: EncodedTensor,
-    source: WeightSource,
-    spans: Sequence[Span],
-    order: NDArray[np.int64] | None,
-) -> float:
-    """The largest Euclidean distance of the weights of a step; the weights are read again."""
+def largest_distance(tensor: EncodedTensor, source: WeightSource) -> float:
+    """The largest Euclidean distance of the weights of a step; the source is read (again)."""
     rows, columns = matrix_sides(source.shape)
+    fmt, order, widths = tensor.format, None, [columns]
+    if isinstance(fmt, ColumnsFormat):
+        order = fmt.order
+        widths = [n for n in (fmt.n_critical, columns - fmt.n_critical) if n]
+    dims = [each.dim for each, _ in matrices(tensor) if isinstance(each, TrellisFormat)]
     largest = 0.0
     for first, n in chunks_of(rows, columns):
         decoded = decode_range(tensor, first * columns, n * columns).reshape(n, columns)
         squares = (decoded.astype(np.float64) - read_rows(source, first, n)) ** 2
         if order is not None:
             squares = squares[:, order]
-        for span in spans:
-            own = squares[:, span.first : span.last]
-            steps = np.add.reduceat(own, np.arange(0, own.shape[1], span.format.dim), axis=1)
+        parts = np.split(squares, np.cumsum(widths)[:-1], axis=1)
+        for part, dim in zip(parts, dims, strict=True):
+            steps = np.add.reduceat(part, np.arange(0, part.shape[1], dim), axis=1)
             largest = max(largest, float(steps.max()))
     return float(np.nextafter(np.float32(math.sqrt(largest)), np.float32(np.inf)))

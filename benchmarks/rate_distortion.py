@@ -2,10 +2,10 @@
 
 `bpw` counts everything stored; `index_bpw` leaves out scales and per-tensor parameters. The limit
 is 4**-index_bpw, the scalar optimum Lloyd and Max's quantiser at whole bits; both have rows of
-their own. Trellises take the weights as they are, neither rotated nor with feedback. Codebooks of
-crvq are fitted to a sample: `fitted` is its error, `fresh` that of another sample with the same
-codebooks, which is what their distribution allows. Example:
-`python benchmarks/rate_distortion.py --json`.
+their own. Trellises take the weights as they are, neither rotated nor with feedback; their tables
+are those of trellis.json, or fitted to the weights themselves (`refitted`). Codebooks of crvq are
+fitted to a sample: `fitted` is its error, `fresh` that of another sample with the same codebooks,
+which is what their distribution allows. Example: `python benchmarks/rate_distortion.py --json`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rows import Row, note, print_rows
+from search_trellis import Fit, fitted
 
 from edgecomp.encode import (
     ArraySource,
@@ -37,7 +38,8 @@ from edgecomp.encode.crvq.matrix import CodedMatrix, Stage, reconstruct
 from edgecomp.encode.crvq.size import paper_bits
 from edgecomp.encode.settings import CrvqSettings
 from edgecomp.encode.settings.trellis import StateBits
-from edgecomp.encode.trellis.codes import known_codes, steps_of
+from edgecomp.encode.trellis.codes import code_for, known_codes, steps_of
+from edgecomp.encode.trellis.tensor import encode_trellis
 from runtime_ops import TrellisFormat, WindingFormat, native
 
 PAPER_SIGMA = 0.02  # the published box of 0.1 is 5 standard deviations of these weights
@@ -55,6 +57,8 @@ CODEBOOK_SWEEPS = 5
 STATE_BITS: tuple[StateBits, ...] = (8, 10, 12, 16)
 TRELLIS_RATES = (1, 1.5, 2, 2.5, 3, 4)
 TRELLIS_COLUMNS = 4096  # of a matrix whose row scales cost next to nothing
+SLOW_SAMPLES = 1 << 18  # of the trellises of 65,536 states
+REFIT_ROUNDS = 12
 BITS = (1, 2, 3, 4, 5, 6)  # of the rows of what no code and no scalar quantiser can beat
 
 
@@ -101,22 +105,30 @@ def integer_row(bits: int, weights: NDArray[np.float32]) -> Row:
     }
 
 
-def trellis_row(bits: float, state_bits: StateBits, weights: NDArray[np.float32]) -> Row:
-    """The row of a trellis; its table counts."""
+def trellis_row(
+    bits: float, state_bits: StateBits, weights: NDArray[np.float32], refit: bool = False
+) -> Row:
+    """The row of a trellis, whose table counts; `refit`: fitted to the weights themselves."""
     settings = TrellisSettings(bits, state_bits, rotate=False, feedback=False)
     matrix = weights.reshape(-1, TRELLIS_COLUMNS)
-    tensor = encode(ArraySource(matrix), settings)
+    code = code_for(bits, state_bits)
+    if refit:
+        table = np.array(code.table, np.float32) * np.float32(code.unit)
+        table = fitted(Fit(code, table, math.inf), matrix, REFIT_ROUNDS).table
+        code = code.with_table(table.astype(np.float64))
+    tensor = encode_trellis(ArraySource(matrix), settings, code=code)
     fmt = tensor.format
     assert isinstance(fmt, TrellisFormat)
     error = np.square(native.decode(tensor).astype(np.float64) - matrix).mean()
     return {
         "codec": "trellis",
-        "settings": f"L {state_bits}, table of {fmt.table.array.size}",
+        "settings": f"L {state_bits}, table of {fmt.table.array.size}{', refitted' * refit}",
         "index_bpw": float(bits),
         "bpw": 8 * (tensor.n_bytes + fmt.table.array.nbytes) / weights.size,
         "mse": float(error / np.square(weights.astype(np.float64)).mean()),
         "limit": 4.0**-bits,
         "scalar_optimum": lloyd_max(2 ** int(bits)) if bits == int(bits) else None,
+        "samples": weights.size,
     }
 
 
@@ -226,9 +238,12 @@ def main() -> None:
     for state_bits in STATE_BITS:
         note(f"trellis of {state_bits} state bits")
         known = [bits for bits in TRELLIS_RATES if (state_bits, *steps_of(bits)) in known_codes()]
-        rows += [trellis_row(bits, state_bits, weights) for bits in known]
+        some = weights if state_bits < 16 else weights.reshape(-1)[:SLOW_SAMPLES]
+        rows += [trellis_row(bits, state_bits, some) for bits in known]
+        if state_bits < 16:
+            rows += [trellis_row(bits, state_bits, weights, refit=True) for bits in known]
     rows += [row for bits in BITS for row in bound_rows(bits)]
-    rows = [{**row, "samples": samples} for row in rows]
+    rows = [{**row, "samples": row.get("samples", samples)} for row in rows]
     for case in CODEBOOKS:
         note("codebooks of dim {}, {} bits, {} extended".format(*case))
         rows += codebook_rows(case, 1 << (18 if arguments.quick else 20), seed)

@@ -3,9 +3,10 @@
 `bpw` counts everything stored; `index_bpw` leaves out scales and per-tensor parameters. The limit
 is 4**-index_bpw, the scalar optimum Lloyd and Max's quantiser at whole bits; both have rows of
 their own. Trellises take the weights as they are, neither rotated nor with feedback; their tables
-are those of trellis.json, or fitted to the weights themselves (`refitted`). Codebooks of crvq are
-fitted to a sample: `fitted` is its error, `fresh` that of another sample with the same codebooks,
-which is what their distribution allows. Example: `python benchmarks/rate_distortion.py --json`.
+are those of trellis.json, or fitted to the weights themselves (`refitted`): with --quick such a
+table learns much of the few weights by heart, and its bits are a good part of `bpw`. Codebooks of
+crvq are fitted to a sample: `fitted` is its error, `fresh` that of another sample with the same
+codebooks, which is what their distribution allows. Example: `rate_distortion.py --json`.
 """
 
 from __future__ import annotations

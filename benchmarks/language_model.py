@@ -50,7 +50,7 @@ CALIBRATION_WINDOWS, CALIBRATION_CONTEXT = 1024, 256
 QUICK_WINDOWS = 64
 # Bits of linears, of embedding and head: what fits below the sizes of llama.cpp's types.
 TRELLIS_RATES = ((1, 3), (1.5, 3), (2, 3), (2, 4), (2.5, 3.5), (2.5, 4), (3, 3.5), (3, 4), (3.5, 4),
-                 (3.5, 5), (4, 5), (4, 6), (5, 5), (6, 5), (6, 7), (8, 8))  # fmt: skip
+                 (3.5, 5), (4, 5), (4, 6), (5, 5), (5, 6), (5, 7), (6, 7), (8, 8))  # fmt: skip
 TRELLIS = {
     f"trellis, {bits:g} bits, embedding {outer:g}": TrellisSettings(bits=bits, outer_bits=outer)
     for bits, outer in TRELLIS_RATES

@@ -37,6 +37,7 @@ HEAVY = {"torch", "transformers", "safetensors", "tokenizers", "huggingface_hub"
 TORCH_PACKAGES = (
     "edgecomp/crvq/",
     "edgecomp/encode/crvq/",
+    "edgecomp/encode/trellis/viterbi_torch",
     "edgecomp/trellis/",
     "edgecomp/tuning/",
 )

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from edgecomp.calibration import Statistics
+from edgecomp.calibration.settings import choose_device
 from edgecomp.checkpoint import Checkpoint, TensorEntry
 from edgecomp.compression.checks import CompressError, check_output, check_space
 from edgecomp.compression.counted_source import CountedSource
@@ -64,6 +65,7 @@ class Job:
     note: Callable[[str], None]
     calibration: Calibration | None
     codes: Mapping[str, TrellisCode] = field(default_factory=dict)  # fitted to kinds of tensors
+    device: str = "cpu"  # where trellis codes are looked for
     statistics: Statistics | None = None  # that tensors are encoded with, once they are open
 
 
@@ -131,7 +133,8 @@ def run(job: Job, folder: WorkFolder) -> CompressReport:
     tell = (job.progress, job.note)
     ranked_by = input_statistics(checkpoint, job.settings, job.calibration, folder, tell)
     codes = fitted_codes(checkpoint, job.settings)
-    job = replace(job, statistics=ranked_by, codes=codes)
+    device = "cpu" if job.calibration is None else choose_device(job.calibration.device)
+    job = replace(job, statistics=ranked_by, codes=codes, device=device)
     linears = linears_job(job, folder)
     skipped = set() if linears is None else set(linears.names)
     encoded_weights, resumed, encode_seconds = encode_tensors(job, folder, skipped)
@@ -251,7 +254,8 @@ def encode_tensor(job: Job, entry: TensorEntry, step: Step) -> EncodedTensor:
 
     source = CountedSource(job.checkpoint.source(entry.name), show)
     if isinstance(settings, TrellisSettings):
-        return encode_trellis(source, settings, entry.name, statistics, job.codes.get(entry.name))
+        code, device = job.codes.get(entry.name), job.device
+        return encode_trellis(source, settings, entry.name, statistics, code, device)
     return encode(source, settings, entry.name, statistics)
 
 

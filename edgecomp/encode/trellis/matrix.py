@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.encode.trellis import viterbi_torch
 from edgecomp.encode.trellis.codes import TrellisCode
 from edgecomp.encode.trellis.feedback import feedback_of
 from edgecomp.encode.trellis.viterbi import Encoding
 from runtime_ops import reference
 from runtime_ops.formats import TrellisFormat
 from runtime_ops.formats.trellis import BAND_ROWS, MAX_ROTATION, STRIP_COLUMNS
+
+if TYPE_CHECKING:
+    from edgecomp.encode.trellis.viterbi_torch import Encoding as TorchEncoding
 
 WINDOW = 128  # columns that get what is behind them in one product
 
@@ -115,7 +118,7 @@ class MatrixEncoder:
             found.append(self.coded(scaled, job, len(weight)))
         return tuple(reversed(found))
 
-    def encode_span(self, scaled: ScaledSpan) -> Encoding | viterbi_torch.Encoding:
+    def encode_span(self, scaled: ScaledSpan) -> Encoding | TorchEncoding:
         """The path of a span's targets, from the last window of columns to the first."""
         span = scaled.span
         costs = self.costs[span.first : span.first + span.padded]
@@ -132,7 +135,7 @@ class MatrixEncoder:
             job.targets[:, :first] += errors @ shares[first:end, :first]
         return job
 
-    def coded(self, scaled: ScaledSpan, job: Encoding | viterbi_torch.Encoding, rows: int) -> Coded:
+    def coded(self, scaled: ScaledSpan, job: Encoding | TorchEncoding, rows: int) -> Coded:
         """The span's codes, with the row scales that fit them best."""
         span = scaled.span
         width = span.last - span.first
@@ -168,10 +171,12 @@ class ScaledSpan:
 
 def encoding_on(
     device: str, fmt: TrellisFormat, scaled: ScaledSpan, costs: NDArray[np.float32]
-) -> Encoding | viterbi_torch.Encoding:
+) -> Encoding | TorchEncoding:
     """The search for a span's codes on a device; `costs` are its columns' weights."""
     if device == "cpu":
         return Encoding(fmt, scaled.targets, scaled.row_weights, costs)
+    from edgecomp.encode.trellis import viterbi_torch
+
     return viterbi_torch.Encoding(fmt, scaled.targets, scaled.row_weights, costs, device=device)
 
 

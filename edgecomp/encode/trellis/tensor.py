@@ -52,12 +52,14 @@ def encode_trellis(
     name: str = "",
     statistics: InputStatistics | None = None,
     code: TrellisCode | None = None,
+    device: str = "cpu",
 ) -> EncodedTensor:
     """The tensor as a matrix of shape[0] rows; vectors, scalars and tiny ones stay raw.
 
-    `code` stands in for the best known trellis of the settings. Feedback needs the Hessian,
-    critical columns of importance "activation" the diagonal in `statistics`. Raises WeightError for
-    weights that are not finite, IndefiniteError where the damped Hessian has no Cholesky factor.
+    `code` stands in for the best known trellis of the settings; codes are looked for on `device`.
+    Feedback needs the Hessian, critical columns of importance "activation" the diagonal in
+    `statistics`. Raises WeightError for weights that are not finite, IndefiniteError where the
+    damped Hessian has no Cholesky factor.
     """
     rows, columns = matrix_sides(source.shape)
     if len(source.shape) < 2:
@@ -67,7 +69,7 @@ def encode_trellis(
     if sum(coded_bytes(span, rows) for span in spans) >= 2 * rows * columns:
         return encode_raw(source)
     try:
-        encoder = MatrixEncoder(spans, ordered_hessian(settings, statistics, order))
+        encoder = MatrixEncoder(spans, ordered_hessian(settings, statistics, order), device)
     except np.linalg.LinAlgError as error:
         raise IndefiniteError(name) from error
     chunks = []

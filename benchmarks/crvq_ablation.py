@@ -33,12 +33,13 @@ from edgecomp.compression.linears import LinearsJob, crvq_job, save_linears
 from edgecomp.compression.model_keys import accepted_bundle
 from edgecomp.compression.workfolder import WorkFolder
 from edgecomp.crvq.coded_model import CodedModel
-from edgecomp.crvq.run import CrvqJob, first_codes, tuned_blocks, tuned_model
+from edgecomp.crvq.run import CODEC, CrvqJob, first_codes
 from edgecomp.encode import CrvqSettings
 from edgecomp.evaluation import LanguageModel, evaluate_models, load_compressed, load_original
 from edgecomp.evaluation import read_tokens as read_text
 from edgecomp.inspection import inspect_container
 from edgecomp.progress import Step, show_progress
+from edgecomp.tuning.stages import tuned_blocks, tuned_model
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 WINDOWS, QUICK_WINDOWS = 256, 64
@@ -144,10 +145,10 @@ def arm_stages(job: CrvqJob, settings: CrvqSettings) -> Iterator[tuple[Stage, Co
         for file in [*job.folder.glob("crvq-block-*"), *job.folder.glob("crvq-model*")]:
             file.unlink()
         started = time.perf_counter()
-        coded = tuned_blocks(part, copy.deepcopy(start))
+        coded = tuned_blocks(part, copy.deepcopy(start), CODEC)
         yield Stage("block", codes), coded, time.perf_counter() - started
         started = time.perf_counter()
-        tuned = tuned_model(part, copy.deepcopy(coded))
+        tuned = tuned_model(part, copy.deepcopy(coded), CODEC)
         yield Stage("end-to-end", codes), tuned, time.perf_counter() - started
 
 

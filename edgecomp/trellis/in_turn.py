@@ -25,6 +25,8 @@ from edgecomp.tuning.coded_linear import CodedLinear
 
 __all__ = ["Sources", "TurnCoder"]
 
+# On bookworm at 2 bits, an epoch of 106 steps: KL divergence on other text 0.0507 at first, 0.0410
+# with these, 0.0434 with a rate of 0.01 and a share of 0.6.
 WEIGHT_RATE = 3e-3  # of float weights, in units of their matrix's root mean square
 CODING_SHARE = 0.5  # of all steps, when the last linear gets its codes
 

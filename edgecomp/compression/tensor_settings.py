@@ -16,6 +16,9 @@ from edgecomp.compression.workfolder import WorkFolder
 from edgecomp.encode import InputStatistics, LatticeSettings, Settings, TrellisSettings
 from edgecomp.progress import ProgressCallback
 
+# On bookworm, whose embedding is its head too, at 3 bits: KL divergence 0.0218 at a half, 0.0240 at
+# 1, 0.0221 at 0.
+EMBEDDING_POWER = 0.5
 __all__ = ["input_statistics", "ranks_by_activation", "rate_of", "tensor_settings"]
 
 
@@ -107,7 +110,9 @@ def trellis_settings(
 
 def rate_of(name: str, settings: TrellisSettings) -> TrellisSettings:
     """The settings with a tensor's own rate: embeddings and heads have theirs."""
-    return settings.outer if is_embedding(name) or is_head(name) else settings
+    if is_embedding(name):
+        return replace(settings.outer, row_power=settings.row_power * EMBEDDING_POWER)
+    return settings.outer if is_head(name) else settings
 
 
 def no_linear(entry: TensorEntry) -> bool:

@@ -78,7 +78,8 @@ class MatrixEncoder:
 
     `hessian` float64 (columns, columns), positive definite, turns on feedback, in the order of the
     stored columns. numpy.linalg.LinAlgError when it has no Cholesky factor. The search is that in C
-    on `device` "cpu", that in torch on others; the codes are the same.
+    on `device` "cpu", that in torch on others; the codes are the same. For `row_power` see
+    TrellisSettings.
     """
 
     def __init__(
@@ -86,8 +87,10 @@ class MatrixEncoder:
         spans: Sequence[Span],
         hessian: NDArray[np.float64] | None = None,
         device: str = "cpu",
+        row_power: float = 1.0,
     ) -> None:
         self.spans = tuple(spans)
+        self.row_power = row_power
         self.device = device
         self.columns = self.spans[-1].last
         self.padded = self.spans[-1].first + self.spans[-1].padded
@@ -107,7 +110,7 @@ class MatrixEncoder:
         found: list[Coded] = []
         misses: list[NDArray[np.float32]] = []  # of each span, in the weights' unit, last one first
         for span in reversed(self.spans):
-            scaled = ScaledSpan(span, weight[:, span.first : span.last])
+            scaled = ScaledSpan(span, weight[:, span.first : span.last], self.row_power)
             for behind, missed in zip(reversed(self.spans), misses, strict=False):
                 low, high = behind.first, behind.first + behind.padded
                 shares = self.shares[low:high, span.first : span.first + span.padded]
@@ -149,9 +152,12 @@ class MatrixEncoder:
 
 
 class ScaledSpan:
-    """The rotated weights of a span in units of its table, padded to whole tiles."""
+    """The rotated weights of a span in units of its table, padded to whole tiles.
 
-    def __init__(self, span: Span, weight: NDArray[np.float32]) -> None:
+    An error of a row counts its mean square to the `row_power`.
+    """
+
+    def __init__(self, span: Span, weight: NDArray[np.float32], row_power: float = 1.0) -> None:
         self.span = span
         stored = rotated_weight(span.format, weight)
         rows, columns = stored.shape
@@ -166,7 +172,7 @@ class ScaledSpan:
         largest = rms.max(initial=0.0)
         self.row_weights = np.zeros(len(rms), np.float32)
         if largest > 0:
-            self.row_weights[:] = (rms / largest) ** 2
+            self.row_weights[rms > 0] = (rms[rms > 0] / largest) ** (2 * row_power)
 
 
 def encoding_on(

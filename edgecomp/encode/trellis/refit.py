@@ -51,7 +51,7 @@ def sampled(code: TrellisCode, source: WeightSource, settings: TrellisSettings) 
     ]
     rotation = rotation_of(columns) if settings.rotate else 0
     span = make_spans([code], [columns], [rotation], settings.seed)[0]
-    return ScaledSpan(span, np.concatenate(read))
+    return ScaledSpan(span, np.concatenate(read), settings.row_power)
 
 
 def encoded(

@@ -69,7 +69,8 @@ def encode_trellis(
     if sum(coded_bytes(span, rows) for span in spans) >= 2 * rows * columns:
         return encode_raw(source)
     try:
-        encoder = MatrixEncoder(spans, ordered_hessian(settings, statistics, order), device)
+        hessian = ordered_hessian(settings, statistics, order)
+        encoder = MatrixEncoder(spans, hessian, device, settings.row_power)
     except np.linalg.LinAlgError as error:
         raise IndefiniteError(name) from error
     chunks = []

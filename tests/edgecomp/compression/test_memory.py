@@ -24,6 +24,7 @@ LARGE_BYTES = 2_000_000_000
 SHARD_BYTES = 600_000_000
 EMBEDDING = (32000, 4096)
 MATRIX = (11008, 4096)
+TRELLIS = ["--state-bits", "8", "--embedding-bits", "2"]
 FASTEST = ["--dim", "2", "--generator", "golden", "--reach", "0"]
 # Prints the peak on stderr: of this program alone, which ru_maxrss is not.
 CHILD = """
@@ -122,7 +123,8 @@ def command(folder: Path, out: Path, options: list[str]) -> list[str]:
     [
         pytest.param("F32", 0.02, ["--preset", "paper"], "winding", id="paper"),
         pytest.param("F32", 1.0, ["--preset", "paper"], "raw", id="paper-raw"),
-        pytest.param("BF16", 0.02, [], "winding", id="lattice"),
+        pytest.param("BF16", 0.02, ["--preset", "lattice"], "winding", id="lattice"),
+        pytest.param("BF16", 0.02, TRELLIS, "trellis", id="trellis"),
     ],
 )
 def test_large_tensor_in_bounded_memory(

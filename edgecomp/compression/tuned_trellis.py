@@ -61,9 +61,10 @@ def encode_tuned(job: LinearsJob, encode_first: EncodeFirst) -> int:
         ) from error
     except torch.OutOfMemoryError as error:
         reason = str(error).splitlines()[0]
+        less = "block" if job.settings.finetune == "end-to-end" else "none"
         raise CompressError(
             f"the device has not enough memory: {reason}",
-            "give --finetune block, --device cpu or a smaller --context",
+            f"give --finetune {less}, --device cpu or a smaller --context",
         ) from error
     for name, tensor in {**first, **tuned.tensors}.items():
         job.folder.save(job.index(name), name, with_bound(job, name, tensor))

@@ -14,11 +14,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 from edgecomp.encode.row_scales import stored_row_scales
+from edgecomp.encode.source import WeightError
 from edgecomp.encode.trellis.codes import TrellisCode, known_codes
 from edgecomp.trellis.coded_tensor import TrellisTensor, coded_span
 from edgecomp.tuning.names import kind_of
 from edgecomp.tuning.stage_file import write_stage
 from edgecomp.tuning.tunable import TunableModel
+from edgecomp.tuning.tuner import TuningError
 from runtime_ops.formats import ColumnsFormat, EncodedTensor, Table, TrellisFormat
 from runtime_ops.formats.columns import CRITICAL_PREFIX
 from runtime_ops.formats.encoded import matrices
@@ -130,7 +132,7 @@ def rounded_code(fmt: TrellisFormat, table: Tensor) -> TrellisCode:
 def encoded_tensors(model: TrellisModel) -> Iterator[tuple[str, EncodedTensor]]:
     """Every tensor as a container has it, by name, without its error bound.
 
-    WeightError for scales that no container holds.
+    TuningError for scales that no container holds.
     """
     codes = {
         tensor.group: [
@@ -140,7 +142,10 @@ def encoded_tensors(model: TrellisModel) -> Iterator[tuple[str, EncodedTensor]]:
         for tensor in model.tensors.values()
     }
     for name, tensor in model.tensors.items():
-        yield name, encoded_tensor(tensor, codes[tensor.group])
+        try:
+            yield name, encoded_tensor(tensor, codes[tensor.group])
+        except WeightError as error:
+            raise TuningError(f"tensor {name}: {error}") from error
 
 
 def encoded_tensor(tensor: TrellisTensor, codes: list[TrellisCode]) -> EncodedTensor:

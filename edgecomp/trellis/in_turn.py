@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgecomp.encode.indefinite import IndefiniteError
+from edgecomp.encode.source import WeightError
 from edgecomp.encode.trellis.matrix import MatrixEncoder, Span
 from edgecomp.trellis.coded_model import rounded_code
 from edgecomp.trellis.coded_tensor import TrellisTensor
 from edgecomp.tuning.coded_linear import CodedLinear
+from edgecomp.tuning.tuner import TuningError
 
 __all__ = ["Sources", "TurnCoder"]
 
@@ -39,12 +41,13 @@ class Sources:
 
     `weight` gives the float32 (rows, columns) of a tensor, `hessian` the damped float64 (columns,
     columns) of its input or None, without which there is no feedback. `sites` are the tensors that
-    read the same input, in the order in which they run.
+    read the same input, in the order in which they run. For `row_power` see TrellisSettings.
     """
 
     weight: Callable[[str], NDArray[np.float32]]
     hessian: Callable[[str], NDArray[np.float64] | None]
     sites: tuple[tuple[str, ...], ...]
+    row_power: float = 1.0
 
 
 @dataclass
@@ -96,7 +99,8 @@ class TurnCoder:
 def encode_linear(linear: CodedLinear[TrellisTensor], sources: Sources) -> None:
     """Gives a linear the codes and scales of its float weights, with its tables as they are.
 
-    IndefiniteError for a Hessian without a Cholesky factor.
+    IndefiniteError for a Hessian without a Cholesky factor, TuningError for weights that have grown
+    too large to encode.
     """
     assert linear.latent is not None, "a linear that is encoded is float"
     tensor = linear.tensor
@@ -108,10 +112,13 @@ def encode_linear(linear: CodedLinear[TrellisTensor], sources: Sources) -> None:
         hessian = None if hessian is None else np.ascontiguousarray(hessian[order][:, order])
     spans = spans_of(tensor, list(linear.books))
     try:
-        encoder = MatrixEncoder(spans, hessian, str(linear.log_scales.device))
+        device = str(linear.log_scales.device)
+        encoder = MatrixEncoder(spans, hessian, device, sources.row_power)
         coded = encoder.encode(np.ascontiguousarray(weight))
     except np.linalg.LinAlgError as error:
         raise IndefiniteError(tensor.name) from error
+    except WeightError as error:
+        raise TuningError(f"tensor {tensor.name}: {error}") from error
     for i, part in enumerate(coded):
         tensor.set_codes(i, part.codes)
     scales = [part.scales / span.code.unit for part, span in zip(coded, spans, strict=True)]

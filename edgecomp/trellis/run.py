@@ -61,8 +61,8 @@ def tune_trellis(job: TrellisJob) -> TunedTrellis:
     """The linears tuned as the settings say; with "none" tables are rounded, and nothing changes.
 
     With codes that move the whole model is tuned from its float weights, so blocks are not tuned
-    before. TuningError when the loss is not finite, IndefiniteError for a Hessian without a
-    Cholesky factor, WeightError for scales that no container holds.
+    before. TuningError when the loss is not finite or scales leave the range of a container,
+    IndefiniteError for a Hessian without a Cholesky factor.
     """
     start = model_of(job.first, job.device)
     codec = codec_of(job, start)
@@ -97,4 +97,4 @@ def sources_of(job: TrellisJob) -> Sources:
         return damped(job.statistics.hessian(name), damping) if job.settings.feedback else None
 
     sites = tuple(tuple(n for n in site.tensors if n in job.first) for site in job.statistics.sites)
-    return Sources(weight, hessian, sites)
+    return Sources(weight, hessian, sites, job.settings.row_power)

@@ -28,6 +28,7 @@
 #define EC_TABLE_SIZE 256   /* codewords of a codebook, where products go by tables */
 #define EC_BAND_ROWS 16     /* rows and */
 #define EC_STRIP_COLUMNS 4  /* columns of a trellis's tile; a band is the tiles of 16 rows */
+#define EC_MAX_ROTATION 4096 /* columns that are rotated together */
 #define EC_TILE_WEIGHTS (EC_BAND_ROWS * EC_STRIP_COLUMNS)
 #define EC_TILE_SLACK 16    /* bytes behind tiles that kernels may read */
 

@@ -5,7 +5,6 @@
 #include "kernels.h"
 
 #define EC_RUN_WEIGHTS (EC_TILE_INDICES * EC_MAX_DIM) /* decoded at a time: 2 KiB; a multiple of EC_LANES */
-#define EC_MAX_ROTATION 4096 /* columns that are rotated together */
 
 /* What is done once for a call: kernels chosen, parameters made ready. */
 typedef struct ec_decoder {

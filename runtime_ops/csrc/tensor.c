@@ -11,7 +11,6 @@
 #define MAX_STEP_BITS 8
 #define MIN_TABLE_BITS 4
 #define MAX_TABLE_BITS 12
-#define MAX_ROTATION (UINT32_C(1) << 12)
 #define MAX_PERMUTED (UINT32_C(1) << 16)
 #define TABLE_ROWS 256 /* chosen by benchmarks/crvq_decode.py */
 #define MIN_SCALE 0x1p-64f
@@ -169,7 +168,7 @@ ec_status ec_trellis_check(const ec_trellis *t) {
     if (t->table_bits > state_bits || t->wide > 1) return EC_BAD_FORMAT;
     if (t->rotation == 0) return t->seed == 0 ? EC_OK : EC_BAD_FORMAT;
     int power = (t->rotation & (t->rotation - 1)) == 0;
-    return power && t->rotation >= 2 && t->rotation <= MAX_ROTATION ? EC_OK : EC_BAD_FORMAT;
+    return power && t->rotation >= 2 && t->rotation <= EC_MAX_ROTATION ? EC_OK : EC_BAD_FORMAT;
 }
 
 int ec_trellis_fits(const ec_trellis *t, uint64_t columns) { return t->rotation == 0 || columns % t->rotation == 0; }

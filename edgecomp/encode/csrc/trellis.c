@@ -5,8 +5,9 @@
  * the same predecessors, of which the cheapest is looked for once: 2^L comparisons a step instead of 2^(L+k).
  *
  * Costs are float32 >= 0, which compare like integers; the last k bits of one hold the state's top bits, that
- * is, which of its group's predecessors it is, so that a minimum brings its own name. Every operation is
- * elementwise, so each instruction set gives the same result. */
+ * is, which of its group's predecessors it is, so that a minimum brings its own name. At k = 8 that leaves
+ * 15 bits of a cost, 1/30 of a mean step's after the longest walk of 1,152 steps; at k = 2 it leaves 21. Every operation
+ * is elementwise, so each instruction set gives the same result. */
 #include <string.h>
 
 #include "encoder.h"

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecomp.encode.source import WeightError
 from edgecomp.encode.trellis.codes import TrellisCode
 from edgecomp.encode.trellis.feedback import feedback_of
 from edgecomp.encode.trellis.viterbi import Encoding
 from runtime_ops import reference
 from runtime_ops.formats import TrellisFormat
+from runtime_ops.formats.part import MAX_SCALE
 from runtime_ops.formats.trellis import BAND_ROWS, MAX_ROTATION, STRIP_COLUMNS
 
 if TYPE_CHECKING:
@@ -106,9 +108,9 @@ class MatrixEncoder:
             self.costs[: self.columns] = costs / costs.mean()
 
     def encode(self, weight: NDArray[np.float32]) -> tuple[Coded, ...]:
-        """Codes of a float32 (rows, columns), a Coded for each span."""
+        """Codes of a float32 (rows, columns), a Coded for each span; errors: see ScaledSpan."""
         found: list[Coded] = []
-        misses: list[NDArray[np.float32]] = []  # of each span, in the weights' unit, last one first
+        misses: list[NDArray[np.float64]] = []  # of each span, in the weights' unit, last one first
         for span in reversed(self.spans):
             scaled = ScaledSpan(span, weight[:, span.first : span.last], self.row_power)
             for behind, missed in zip(reversed(self.spans), misses, strict=False):
@@ -147,29 +149,34 @@ class MatrixEncoder:
         if self.metric is not None:
             metric = self.metric[span.first : span.last, span.first : span.last]
         factors = best_factors(scaled.wanted, values, metric)
-        scales = scaled.scales[:rows].astype(np.float64) * factors
+        scales = scaled.scales[:rows] * factors
         return Coded(span.format, job.codes.reshape(-1), values, scales)
 
 
 class ScaledSpan:
     """The rotated weights of a span in units of its table, padded to whole tiles.
 
-    An error of a row counts its mean square to the `row_power`.
+    An error of a row counts its mean square to the `row_power`. `scales` and `inverse` are float64,
+    whose range holds those of every float32 row. WeightError for rows whose scale no file holds;
+    that includes those whose rotation overflows.
     """
 
     def __init__(self, span: Span, weight: NDArray[np.float32], row_power: float = 1.0) -> None:
         self.span = span
-        stored = rotated_weight(span.format, weight)
+        with np.errstate(over="ignore", invalid="ignore"):  # caught below
+            stored = rotated_weight(span.format, weight)
         rows, columns = stored.shape
         rms = np.zeros(-(-rows // BAND_ROWS) * BAND_ROWS)
         rms[:rows] = np.sqrt(np.mean(stored.astype(np.float64) ** 2, axis=1))
-        self.scales = (rms * span.code.unit).astype(np.float32)
+        largest = float(rms.max(initial=0.0))
+        if not largest * span.code.unit <= MAX_SCALE:
+            raise WeightError(f"rows of {largest:.3g} in the root mean square, too large to encode")
+        self.scales = rms * span.code.unit
         self.inverse = np.zeros_like(self.scales)
         np.divide(1, self.scales, out=self.inverse, where=self.scales > 0)
         self.targets = np.zeros((len(rms), span.padded), np.float32)
         self.targets[:rows, :columns] = stored * self.inverse[:rows, None]
         self.wanted = self.targets[:rows, :columns].copy()
-        largest = rms.max(initial=0.0)
         self.row_weights = np.zeros(len(rms), np.float32)
         if largest > 0:
             self.row_weights[rms > 0] = (rms[rms > 0] / largest) ** (2 * row_power)

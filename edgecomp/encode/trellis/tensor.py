@@ -76,10 +76,13 @@ def encode_trellis(
     chunks = []
     for first, n in chunks_of(rows, columns):
         weight = read_rows(source, first, n)
-        chunks.append(encoder.encode(weight if order is None else weight[:, order]))
+        try:
+            chunks.append(encoder.encode(weight if order is None else weight[:, order]))
+        except WeightError:  # so large that a scale of theirs does not exist
+            return encode_raw(source)
     try:
         tensor = joined(source.shape, spans, chunks, order)
-    except WeightError:  # weights so small or large that a scale of theirs does not exist
+    except WeightError:  # or so small
         return encode_raw(source)
     return replace(tensor, error_bound=largest_distance(tensor, source))
 

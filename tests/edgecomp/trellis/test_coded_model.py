@@ -18,6 +18,7 @@ from edgecomp.trellis.coded_model import (
     save_model,
     table_of,
 )
+from edgecomp.tuning.tuner import TuningError
 from runtime_ops import reference
 from runtime_ops.formats import EncodedTensor
 from tests.edgecomp.trellis.trellises import encoded, weights
@@ -79,6 +80,15 @@ def test_file_holds_what_tuning_changes(tmp_path: Path) -> None:
     assert same(model, loaded)
     assert not same(start, loaded)
     assert all(torch.equal(start.decode(name), value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_scales_that_no_container_holds_are_named(factor: float) -> None:
+    model = model_of(first_codes(), CPU)
+    tensor = model.tensors["block.1.up.weight"]
+    tensor.scales = tensor.scales * factor
+    with pytest.raises(TuningError, match=r"tensor block\.1\.up\.weight: a scale of"):
+        list(encoded_tensors(model))
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.37])

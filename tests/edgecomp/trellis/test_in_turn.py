@@ -14,7 +14,7 @@ from edgecomp.encode.indefinite import IndefiniteError
 from edgecomp.trellis.coded_model import TrellisModel, model_of
 from edgecomp.trellis.in_turn import CODING_SHARE, Sources, TurnCoder, encode_linear
 from edgecomp.tuning.coded_linear import CodedLinear, coded_linears
-from edgecomp.tuning.tuner import Tuner
+from edgecomp.tuning.tuner import Tuner, TuningError
 from tests.edgecomp.trellis.trellises import encoded, weights
 
 CPU = torch.device("cpu")
@@ -96,6 +96,35 @@ def test_weights_that_did_not_move_get_their_first_codes(critical: float) -> Non
         coder.step(1.0)
     for name in ("c", "d"):
         torch.testing.assert_close(model.decode(name), before[name], rtol=2e-3, atol=1e-4)
+
+
+def test_rows_weigh_as_the_settings_say() -> None:
+    """Rows of one band that are 30 times as small count less or as much as others."""
+    found = {}
+    for power in (1.0, 0.0):
+        network, model, names = problem()
+        own = Sources(matrix, lambda name: None, SITES, row_power=power)
+        with coded_linears(network, model, names) as linears:
+            coder = TurnCoder(own, list(linears.values()), 1)
+            latent = linears["d"].latent
+            assert latent is not None
+            with torch.no_grad():
+                latent[:8] /= 30
+            wanted = latent.detach().clone()
+            coder.step(1.0)
+        errors = (model.decode("d") - wanted)[:8].square().mean()
+        found[power] = float(errors / wanted[:8].square().mean())
+    assert found[0.0] < 0.8 * found[1.0]
+
+
+def test_weights_that_grew_too_large_are_named() -> None:
+    with turning(1) as (linears, coder, _):
+        latent = linears["d"].latent
+        assert latent is not None
+        with torch.no_grad():
+            latent.fill_(1e30)
+        with pytest.raises(TuningError, match=r"tensor d: rows of 1.77e\+29"):
+            coder.step(1.0)
 
 
 def deep_losses(moves: bool, n_steps: int) -> list[float]:

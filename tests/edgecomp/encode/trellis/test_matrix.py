@@ -190,6 +190,26 @@ def test_rows_of_zeros_and_of_one_number(rotate: bool) -> None:
     assert not decoded(everything).any()
 
 
+@pytest.mark.parametrize("factor", [1e-30, 1e-36, 1e-38, 1e-40, 1e-45])
+def test_row_of_tiny_weights_leaves_its_band_alone(factor: float) -> None:
+    """The row becomes zeros, since no file holds its scale; the others lose nothing by it."""
+    weight = gaussian((32, 256))
+    weight[3] *= np.float32(factor)
+    tensor = encode(ArraySource(weight), TrellisSettings(2.0, 8))
+    error = np.square(decoded(tensor) - weight).mean(axis=1)
+    assert not decoded(tensor)[3].any()
+    assert np.delete(error, 3).max() < 0.15
+
+
+@pytest.mark.parametrize("factor", [1e-38, 1e-20, 1e25, 1e30, 1e37])
+def test_weights_whose_scales_no_file_holds_stay_raw(factor: float) -> None:
+    """Also where sums in the rotation overflow, and where squares do."""
+    weight = gaussian((32, 256)) * np.float32(factor)
+    tensor = encode(ArraySource(weight), TrellisSettings(2.0, 8))
+    assert isinstance(tensor.format, RawFormat)
+    np.testing.assert_array_equal(decoded(tensor).reshape(weight.shape), weight)
+
+
 def test_rows_of_different_scales_have_errors_of_their_scale() -> None:
     """Rows 10^4 apart; those of different bands share nothing but the factor of the scales."""
     weight = gaussian((64, 256))

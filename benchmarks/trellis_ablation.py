@@ -2,7 +2,7 @@
 
 Every row is a whole container, decoded by the C runtime. All have 2 bits in the linears and 3 in
 the embedding unless they say otherwise; rows with another rate are beside rows of their size. With
-`--finetune` those that are tuned are added (an hour on two cores). Example:
+`--finetune` every kind of tuning instead, beside CRVQ at its size (an hour on two cores). Example:
 `python benchmarks/trellis_ablation.py --model edgecomp/data/bookworm --calibration
 edgecomp/data/bookworm_calib.txt --text edgecomp/data/bookworm_valid.txt --json`.
 """
@@ -20,7 +20,8 @@ from rows import Row, note, print_rows
 import edgecomp
 from edgecomp.calibration import CalibrateSettings
 from edgecomp.checkpoint import open_checkpoint
-from edgecomp.encode import TrellisSettings
+from edgecomp.encode import CrvqSettings, TrellisSettings
+from edgecomp.encode.settings.crvq import Finetune
 from edgecomp.evaluation import (
     LanguageModel,
     evaluate_models,
@@ -31,7 +32,7 @@ from edgecomp.evaluation import (
 from edgecomp.progress import show_progress
 
 DEFAULT = TrellisSettings(bits=2)
-ARMS: dict[str, TrellisSettings] = {
+ARMS: dict[str, TrellisSettings | CrvqSettings] = {
     "default: rotation, feedback, L 12, table of 256": DEFAULT,
     "no rotation": replace(DEFAULT, rotate=False),
     "no feedback": replace(DEFAULT, feedback=False),
@@ -50,17 +51,23 @@ ARMS: dict[str, TrellisSettings] = {
     "2 bits, embedding 4": replace(DEFAULT, outer_bits=4),
     "1.5 bits, embedding 4": replace(DEFAULT, bits=1.5, outer_bits=4),
 }
-TUNINGS: dict[str, TrellisSettings] = {
-    "first codes": DEFAULT,
-    "block, codes stay": replace(DEFAULT, finetune="block", move_codes=False),
-    "block": replace(DEFAULT, finetune="block"),
-    "end-to-end, codes stay": replace(DEFAULT, finetune="end-to-end", move_codes=False),
-    "end-to-end": replace(DEFAULT, finetune="end-to-end"),
+TUNINGS: dict[str, tuple[Finetune, bool]] = {  # and whether codes move
+    "first codes": ("none", False),
+    "block": ("block", False),
+    "end-to-end, codes stay": ("end-to-end", False),
+    "end-to-end": ("end-to-end", True),
 }
-TUNED = {
-    f"{bits:g} bits, {how}": replace(tuning, bits=bits, outer_bits=3)
-    for bits in (1, 1.5, 2)
-    for how, tuning in TUNINGS.items()
+RIVALS: dict[str, TrellisSettings | CrvqSettings] = {
+    "crvq, 1 bit and 2 % critical, embedding 4": CrvqSettings(),
+    "trellis, 1 bit, embedding 4": TrellisSettings(bits=1, outer_bits=4),
+    "trellis, 1.5 bits, embedding 3": TrellisSettings(bits=1.5, outer_bits=3),
+    "crvq, 2 bits (groups of 4) and 2 % critical, embedding 4": CrvqSettings(dim=4),
+    "trellis, 2 bits, embedding 4": TrellisSettings(bits=2, outer_bits=4),
+}
+TUNED: dict[str, TrellisSettings | CrvqSettings] = {
+    f"{rival}; {how}": replace(settings, finetune=finetune, move_codes=moves)
+    for rival, settings in RIVALS.items()
+    for how, (finetune, moves) in TUNINGS.items()
 }
 WINDOWS, CONTEXT = 1024, 256  # of calibration
 QUICK_WINDOWS = 16
@@ -72,7 +79,7 @@ def in_body(name: str) -> bool:
 
 
 def compressed(
-    arguments: argparse.Namespace, arms: dict[str, TrellisSettings], folder: Path
+    arguments: argparse.Namespace, arms: dict[str, TrellisSettings | CrvqSettings], folder: Path
 ) -> dict[str, tuple[Row, LanguageModel]]:
     """Sizes and model of every arm."""
     statistics = folder / "statistics"
@@ -103,7 +110,9 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="Hugging Face folder or hub id")
     parser.add_argument("--calibration", required=True, type=Path, help="UTF-8 text to fit to")
     parser.add_argument("--text", required=True, type=Path, help="UTF-8 text to predict")
-    parser.add_argument("--finetune", action="store_true", help="rows with tuning instead")
+    parser.add_argument(
+        "--finetune", action="store_true", help="every kind of tuning instead, beside CRVQ"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_WINDOWS} windows")
     parser.add_argument("--windows", type=int, default=256, help="to predict (default 256)")

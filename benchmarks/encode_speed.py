@@ -34,6 +34,7 @@ from runtime_ops import EncodedTensor, WindingFormat, native, reference
 
 SIGMA = 0.02
 NUMPY_MOST_POINTS = 1 << 12  # comparing with more points than this takes minutes
+LEAST_ROWS = 16 * usable_cores()  # a band of a trellis for every core
 TRELLIS_SHARES: dict[StateBits, int] = {8: 1, 10: 2, 12: 8, 16: 64}
 
 
@@ -100,7 +101,7 @@ def numpy_rate(tensor: EncodedTensor, weights: NDArray[np.float32]) -> float | N
 
 def case_rows(case: Case, weights: NDArray[np.float32], repeats: int) -> list[Row]:
     """Encode and decode rows of one case."""
-    weights = weights[: len(weights) // case.share]
+    weights = weights[: max(LEAST_ROWS, len(weights) // case.share)]
     tensor = encode(ArraySource(weights), case.settings)
     seconds = median_seconds(lambda: encode(ArraySource(weights), case.settings), repeats)
     cores = usable_cores()

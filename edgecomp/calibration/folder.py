@@ -213,4 +213,5 @@ def belongs_to(index: Path, job: str) -> bool:
     try:
         return bool(json.loads(index.read_bytes())["job"] == json.loads(job))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise OSError(errno.EINVAL, "not an index of statistics", str(index)) from error
+        reason = "not an index of statistics; remove its folder to gather them anew"
+        raise OSError(errno.EINVAL, reason, str(index)) from error

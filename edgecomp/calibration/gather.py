@@ -145,7 +145,7 @@ def check_space(job: GatherJob, sites: dict[str, tuple[Site, ...]]) -> None:
     free = shutil.disk_usage(job.folder.path).free
     if free < needed:
         raise CalibrationError(
-            f"{job.folder.path} has {free / 1e6:.0f} MB free, about {needed / 1e6:.0f} MB are "
+            f"{job.folder.path} has {free / 1e6:.1f} MB free, about {needed / 1e6:.1f} MB are "
             "needed",
-            "free space, choose another disk, or read fewer --windows",
+            "free space, choose another disk, or read fewer windows of the text",
         )

@@ -28,10 +28,14 @@ def report_error(error: Exception) -> int:
     match error:
         case UsageError():
             code = 2
-        case CalibrationError() | CheckpointError() | CompressError() | EvaluationError():
+        case (
+            CalibrationError()
+            | CheckpointError()
+            | CompressError()
+            | EvaluationError()
+            | WeightError()
+        ):
             pass
-        case WeightError():
-            hint = "repair the checkpoint; nothing was written"
         case SettingsError():
             hint = "edgecomp compress --help shows the options"
         case TokenizerError():

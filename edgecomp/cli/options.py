@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from edgecomp.cli.crvq_options import CrvqOptions, Importance, crvq_settings
+from edgecomp.cli.crvq_options import CrvqOptions, Finetune, Importance, crvq_settings
 from edgecomp.cli.trellis_options import SHARED, TrellisOptions, trellis_settings
 from edgecomp.compression import Calibration
 from edgecomp.compression.tensor_settings import ranks_by_activation
@@ -194,7 +194,18 @@ def trellis_only(
     if crvq.critical is None and (options.critical_bits is not None or crvq.importance is not None):
         unused = "--importance" if options.critical_bits is None else "--critical-bits"
         raise UsageError(f"{unused} goes with --critical", "give --critical, such as 0.02, too")
+    if crvq.finetune in (None, Finetune.NONE):
+        refuse_unused({"--epochs": crvq.epochs, "--keep-codes": crvq.move_codes}, "--finetune")
+    if trellis.feedback is False:
+        refuse_unused({"--damping": crvq.damping}, "--feedback")
     return trellis_settings(options.bits, options.critical_bits, crvq, trellis)
+
+
+def refuse_unused(values: dict[str, float | None], needed: str) -> None:
+    """UsageError for options that were given without the one that makes use of them."""
+    for option, value in values.items():
+        if value is not None:
+            raise UsageError(f"{option} goes with {needed}", f"give {needed} too, or leave it out")
 
 
 def refuse_winding(preset: Preset | None, others: list[str]) -> None:

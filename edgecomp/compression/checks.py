@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgecomp.checkpoint import Checkpoint
 from edgecomp.compression.workfolder import WorkFolder, work_folder_path
-from edgecomp.encode import Settings
+from edgecomp.encode import CrvqSettings, Settings, TrellisSettings
 from edgecomp.inputs import Inputs
 
 __all__ = ["CompressError", "check_output", "check_space"]
@@ -49,12 +49,14 @@ def check_output(out: Path, inputs: Inputs) -> None:
 
 def check_space(checkpoint: Checkpoint, settings: Settings, folder: WorkFolder) -> None:
     """CompressError when the disk has not enough room for the work folder and the container."""
-    needed = max(0, 2 * estimated_bytes(checkpoint, settings) - folder.n_bytes())
+    tunes = isinstance(settings, CrvqSettings | TrellisSettings) and settings.finetune != "none"
+    copies = 4 if tunes else 2  # tuning keeps its first codes and its last ones as well
+    needed = max(0, copies * estimated_bytes(checkpoint, settings) - folder.n_bytes())
     place = folder.path.parent
     free = shutil.disk_usage(place).free
     if free < needed:
         raise CompressError(
-            f"{place} has {free / 1e6:.0f} MB free, about {needed / 1e6:.0f} MB are needed",
+            f"{place} has {free / 1e6:.1f} MB free, about {needed / 1e6:.1f} MB are needed",
             "free space or choose another disk (finished tensors are kept until the end)",
         )
 

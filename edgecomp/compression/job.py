@@ -31,6 +31,7 @@ from edgecomp.compression.tuned_trellis import encode_tuned
 from edgecomp.compression.workfolder import (
     WorkFolder,
     WorkFolderBusyError,
+    finished_tensors,
     open_work_folder,
     work_folder_path,
 )
@@ -117,7 +118,7 @@ def compress_checkpoint(
             "docs/format.md lists the limits of names and sizes",
         ) from error
     except OSError as error:
-        kept = len(list(work_folder_path(out).glob("*.gguf")))
+        kept = finished_tensors(work_folder_path(out), len(checkpoint.tensors))
         raise CompressError(
             f"{error.filename or out}: {error.strerror or error}",
             f"mend the cause and start again: {kept} finished tensors are kept"
@@ -131,11 +132,12 @@ def run(job: Job, folder: WorkFolder) -> CompressReport:
     checkpoint = job.checkpoint
     bundle = accepted_bundle(checkpoint, job.settings, folder.path / "complete", job.note)
     tell = (job.progress, job.note)
-    ranked_by = input_statistics(checkpoint, job.settings, job.calibration, folder, tell)
+    linears = linears_job(job, folder)
+    gathered = None if linears is None else linears.statistics
+    ranked_by = input_statistics(checkpoint, job.settings, job.calibration, folder, tell, gathered)
     codes = fitted_codes(checkpoint, job.settings)
     device = "cpu" if job.calibration is None else choose_device(job.calibration.device)
     job = replace(job, statistics=ranked_by, codes=codes, device=device)
-    linears = linears_job(job, folder)
     skipped = set() if linears is None else set(linears.names)
     encoded_weights, resumed, encode_seconds = encode_tensors(job, folder, skipped)
     if linears is not None:
@@ -230,7 +232,7 @@ def encode_checked(job: Job, folder: WorkFolder, entry: TensorEntry, step: Step)
         return encode_tensor(job, entry, step)
     except WeightError as error:
         folder.remove()
-        raise WeightError(f"tensor {entry.name}: {error}") from error
+        raise WeightError(f"tensor {entry.name}: {error}", error.hint) from error
     except IndefiniteError as error:
         folder.remove()
         assert isinstance(job.settings, TrellisSettings), "others have no Hessian here"

@@ -85,7 +85,7 @@ class Calibration:
 class LinearsJob:
     """What is coded, with what, and whom it tells.
 
-    `names` are the tensors that get codebooks, `tokens` int64 (windows, length) is the text.
+    `names` are the tensors that are coded together, `tokens` int64 (windows, length) is the text.
     """
 
     checkpoint: Checkpoint
@@ -122,7 +122,7 @@ def open_linears(
             f"{what} needs a calibration text",
             "give --calibration a UTF-8 text file",
         )
-    names = coded_names(checkpoint, note)
+    names = coded_names(checkpoint, settings, note)
     tokens = tuning_windows(checkpoint, calibration, calibration.text)
     statistics = usable_statistics(checkpoint, calibration, folder, tell)
     statistics.hessian(names[0])  # an imatrix has none
@@ -131,8 +131,12 @@ def open_linears(
     )
 
 
-def coded_names(checkpoint: Checkpoint, note: Callable[[str], None]) -> tuple[str, ...]:
-    """The linears of all blocks that get codebooks; CompressError when there are none."""
+def coded_names(
+    checkpoint: Checkpoint,
+    settings: CrvqSettings | TrellisSettings,
+    note: Callable[[str], None],
+) -> tuple[str, ...]:
+    """The linears of all blocks that are coded together; CompressError when there are none."""
     network = open_streamed(checkpoint)
     names: list[str] = []
     transposed: list[str] = []
@@ -140,8 +144,10 @@ def coded_names(checkpoint: Checkpoint, note: Callable[[str], None]) -> tuple[st
         for site in network.linear_sites(i):
             (transposed if site.transposed else names).extend(site.tensors)
     if not names:
+        crvq = isinstance(settings, CrvqSettings)
         raise CompressError(
-            f"{checkpoint.name} has no linear that CRVQ can code", "use --codec winding"
+            f"{checkpoint.name} has no linear that {'CRVQ can code' if crvq else 'can be tuned'}",
+            "use --codec trellis" if crvq else "leave --finetune out",
         )
     if transposed:
         note(

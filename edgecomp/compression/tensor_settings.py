@@ -28,9 +28,11 @@ def input_statistics(
     calibration: Calibration | None,
     folder: WorkFolder,
     tell: tuple[ProgressCallback, Callable[[str], None]],
+    gathered: Statistics | None = None,
 ) -> Statistics | None:
     """The statistics that settings look at, given or gathered now; None where none are needed.
 
+    `gathered` are those of this run, where it has them already.
     CompressError where they are needed and there is no calibration. The trellis's feedback does
     without, which the user is told.
     """
@@ -46,7 +48,7 @@ def input_statistics(
             )
         tell[1]("no calibration text: codes are chosen without feedback; --calibration helps much")
         return None
-    statistics = usable_statistics(checkpoint, calibration, folder, tell)
+    statistics = gathered or usable_statistics(checkpoint, calibration, folder, tell)
     known = set(statistics.tensors)
     left_out = [
         entry.name

@@ -109,6 +109,11 @@ def work_folder_path(out: Path) -> Path:
     return out.parent / f".{out.name}.partial"
 
 
+def finished_tensors(path: Path, n_tensors: int) -> int:
+    """How many of a checkpoint's tensors lie in a work folder; others are of stages before."""
+    return sum((path / f"{i:06}.gguf").is_file() for i in range(n_tensors))
+
+
 @contextlib.contextmanager
 def open_work_folder(out: Path, job: str) -> Iterator[WorkFolder]:
     """The work folder of an output, locked until the block ends, with tensors of this `job` only.

@@ -58,7 +58,7 @@ def coded_tensors(
         try:
             encoded = stored_tensor(stored, original)
         except WeightError as error:
-            raise WeightError(f"tensor {name}: {error}") from error
+            raise WeightError(f"tensor {name}: {error}", error.hint) from error
         yield name, encoded
 
 

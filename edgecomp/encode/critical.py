@@ -51,6 +51,15 @@ class ColumnSource:
         return found.reshape(-1)[skipped : skipped + count]
 
 
+def check_permuted(columns: int) -> None:
+    """WeightError for a matrix with more columns than a permutation names."""
+    if columns > MAX_PERMUTED:
+        raise WeightError(
+            f"{columns} columns, expected at most {MAX_PERMUTED} with critical columns",
+            "leave --critical out",
+        )
+
+
 def encode_critical(
     source: WeightSource, settings: LatticeSettings, name: str, diagonal: NDArray[np.float32] | None
 ) -> EncodedTensor:
@@ -64,10 +73,7 @@ def encode_critical(
     n_critical = count_critical(source.shape, settings.critical)
     if n_critical == 0:
         return encode_lattice(source, settings)
-    if source.shape[1] > MAX_PERMUTED:
-        raise WeightError(
-            f"{source.shape[1]} columns, expected at most {MAX_PERMUTED} with critical columns"
-        )
+    check_permuted(source.shape[1])
     order = column_order(column_scores(source, settings, name, diagonal), n_critical)
     critical = encode_lattice(ColumnSource(source, order[:n_critical]), settings.critical_part)
     rest = encode_lattice(ColumnSource(source, order[n_critical:]), settings)

@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 
 
 class WeightError(ValueError):
-    """Weights that cannot be encoded: NaN, infinite, or outside the range of scales."""
+    """Weights that cannot be encoded: NaN, infinite, or outside the range of scales.
+
+    `hint` says what to do about it.
+    """
+
+    def __init__(
+        self, message: str, hint: str = "repair the checkpoint; nothing was written"
+    ) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class WeightSource(Protocol):

@@ -126,7 +126,7 @@ def rounded_code(fmt: TrellisFormat, table: Tensor) -> TrellisCode:
         tuple(fmt.table.array.tolist()),
         1.0,
     )
-    return code.with_table(values, 127 if fmt.table.dtype == "|i1" else 32767)
+    return code.with_table(values)
 
 
 def encoded_tensors(model: TrellisModel) -> Iterator[tuple[str, EncodedTensor]]:

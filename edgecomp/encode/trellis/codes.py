@@ -64,8 +64,12 @@ class TrellisCode:
         full = np.array(self.table, np.float64) * self.unit
         return self.with_table(full.reshape(entries, -1).mean(axis=1))
 
-    def with_table(self, table: NDArray[np.float64], largest: int = 127) -> TrellisCode:
-        """The same trellis with values in units of the standard deviation, made integers."""
+    def with_table(self, table: NDArray[np.float64], largest: int = 0) -> TrellisCode:
+        """The same trellis with values in units of the standard deviation, made integers.
+
+        Their largest magnitude is `largest`, or what it is now if that needs 16 bits, else 127.
+        """
+        largest = largest or max(127, *map(abs, self.table))
         unit = float(np.abs(table).max()) / largest
         integers = tuple(int(v) for v in np.rint(table / unit))
         return TrellisCode(

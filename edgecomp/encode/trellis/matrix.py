@@ -237,11 +237,13 @@ def best_factors(
 ) -> NDArray[np.float64]:
     """What each row's scale is multiplied with for the least loss, float64 (rows,); 1 for zeros.
 
-    The least squares solution a of wanted = a values in the metric of the Hessian.
+    The least squares solution a >= 0 of wanted = a values in the metric of the Hessian. (It is 0
+    for a row whose values point away from the weights, as those of a row may that counts next to
+    nothing in its band.)
     """
     v = values.astype(np.float64)
     pulled = v if hessian is None else v @ hessian
     own, shared = np.sum(pulled * v, axis=1), np.sum(pulled * wanted, axis=1)
     factors: NDArray[np.float64] = np.ones_like(own)
-    np.divide(shared, own, out=factors, where=(own > 0) & (shared > 0))
+    np.divide(np.maximum(shared, 0), own, out=factors, where=own > 0)
     return factors

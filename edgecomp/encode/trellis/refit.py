@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.encode.settings import TrellisSettings
-from edgecomp.encode.source import WeightSource
+from edgecomp.encode.source import WeightError, WeightSource
 from edgecomp.encode.trellis.codes import TrellisCode
 from edgecomp.encode.trellis.matrix import ScaledSpan, make_spans, rotation_of
 from edgecomp.encode.trellis.viterbi import Encoding
@@ -26,9 +27,12 @@ def fitted_code(
     """The trellis with its table fitted to some rows of these matrices, rotated if they will be.
 
     Each round encodes them without feedback, then moves every entry of the table to the mean of
-    the weights that it stands for.
+    the weights that it stands for. Matrices too large to encode have no say.
     """
-    spans = [sampled(code, source, settings) for source in sources]
+    spans = []
+    for source in sources:
+        with suppress(WeightError):
+            spans.append(sampled(code, source, settings))
     table = np.array(code.table, np.float32)
     for _ in range(ROUNDS):
         counts, sums = np.zeros(len(table)), np.zeros(len(table))

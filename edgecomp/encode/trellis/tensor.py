@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.encode.blocks import check_finite
-from edgecomp.encode.critical import column_order, column_scores, count_critical
+from edgecomp.encode.critical import check_permuted, column_order, column_scores, count_critical
 from edgecomp.encode.indefinite import IndefiniteError
 from edgecomp.encode.raw import encode_raw
 from edgecomp.encode.row_scales import stored_row_scales
@@ -27,7 +27,7 @@ from runtime_ops.formats import (
     matrices,
     matrix_sides,
 )
-from runtime_ops.formats.columns import CRITICAL_PREFIX, MAX_PERMUTED
+from runtime_ops.formats.columns import CRITICAL_PREFIX
 from runtime_ops.formats.trellis import BAND_ROWS
 from runtime_ops.native import decode_range
 
@@ -97,10 +97,7 @@ def scores_of(
     columns = matrix_sides(source.shape)[1]
     if count_critical(source.shape, settings.critical) == 0:
         return None
-    if columns > MAX_PERMUTED:
-        raise WeightError(
-            f"{columns} columns, expected at most {MAX_PERMUTED} with critical columns"
-        )
+    check_permuted(columns)
     diagonal = None if statistics is None else statistics.diagonal
     return column_scores(source, settings, name, diagonal)
 

@@ -221,6 +221,18 @@ def test_closed_pipe_is_quiet(tiny: Path, tmp_path: Path) -> None:
     assert child.wait() == 1
 
 
+def test_interrupt_while_starting_is_exit_130() -> None:
+    """Ctrl-C before typer looks after it: one line, no traceback."""
+    code = (
+        "import sys, types; module = types.ModuleType('edgecomp.cli.app')\n"
+        "def main(): raise KeyboardInterrupt\n"
+        "module.main = main; sys.modules['edgecomp.cli.app'] = module\n"
+        "from edgecomp.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
+
+
 def test_interrupt_is_exit_130_and_keeps_finished_tensors(bookworm: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.gguf"
     # a shell starts what runs in its background with SIGINT ignored: this test, perhaps

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from edgecomp.cli import app
+from edgecomp.cli.app import app
 from edgecomp.cli.reference import COMMANDS, help_text, reference_page
 
 ROOT = Path(__file__).parents[3]

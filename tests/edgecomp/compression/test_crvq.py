@@ -508,7 +508,7 @@ def test_transposed_linears(tmp_path: Path, text: Path) -> None:
         note=notes.append,
     )  # fmt: skip
     assert isinstance(error, CompressError)
-    assert error.hint == "use --codec winding"
+    assert error.hint == "use --codec trellis"
     assert not any("transposed" in note for note in notes)
 
 

@@ -10,6 +10,7 @@ import pytest
 from edgecomp.calibration import Site
 from edgecomp.checkpoint import open_checkpoint
 from edgecomp.compression import CompressError, linears
+from edgecomp.encode import CrvqSettings, TrellisSettings
 
 PLAIN = Site(8, ("a", "b"))
 TRANSPOSED = Site(8, ("c", "d"), transposed=True)
@@ -40,7 +41,11 @@ def test_transposed_linears(
     notes: list[str] = []
     if names is None:
         with pytest.raises(CompressError, match="tiny has no linear that CRVQ can code"):
-            linears.coded_names(checkpoint, notes.append)
+            linears.coded_names(checkpoint, CrvqSettings(), notes.append)
+        tuned = TrellisSettings(finetune="block")
+        with pytest.raises(CompressError, match="tiny has no linear that can be tuned") as caught:
+            linears.coded_names(checkpoint, tuned, notes.append)
+        assert caught.value.hint == "leave --finetune out"
     else:
-        assert linears.coded_names(checkpoint, notes.append) == names
+        assert linears.coded_names(checkpoint, CrvqSettings(), notes.append) == names
     assert notes == expected

@@ -14,12 +14,13 @@ import torch
 from edgecomp.calibration import CalibrateSettings, CalibrationError, calibrate_checkpoint
 from edgecomp.checkpoint import open_checkpoint
 from edgecomp.compression import Calibration, CompressError, CompressReport, compress_checkpoint
-from edgecomp.compression.workfolder import work_folder_path
+from edgecomp.compression.workfolder import finished_tensors, work_folder_path
 from edgecomp.encode import SettingsError, TrellisSettings, WeightError
 from edgecomp.encode.settings.trellis import TABLE_ENTRIES, TRELLIS_BITS
 from edgecomp.evaluation import load_compressed, load_original, read_tokens
 from edgecomp.progress import Step
 from exporters.gguf import open_container
+from runtime_ops import native
 from runtime_ops.formats import ColumnsFormat, RawFormat, TrellisFormat
 from tests.edgecomp.conftest import tiny_tensors, write_model
 from tests.edgecomp.crvq.small_models import save_small, write_text
@@ -137,6 +138,35 @@ def test_tables_of_every_size_and_of_kinds(llama: Path, tmp_path: Path, entries:
     assert tables[UP] == tables[UP.replace("1", "0")]
 
 
+@pytest.mark.parametrize("bits", [7.0, 8.0])
+def test_tables_of_high_rates_are_fitted_as_finely(tmp_path: Path, bits: float) -> None:
+    """Of one Gaussian matrix: a fitted table is about as good as the known one."""
+    weight = np.random.default_rng(0).standard_normal((64, 256), np.float32)
+    folder = write_model(tmp_path / "model", {"a.weight": weight})
+    errors = []
+    for refit in (False, True):
+        out = tmp_path / f"{refit}.gguf"
+        compress(folder, out, TrellisSettings(bits=bits, refit=refit))
+        with open_container(out) as container:
+            error = native.decode(container.read("a.weight")).reshape(weight.shape) - weight
+        errors.append(np.square(error).mean())
+    assert errors[1] < 1.5 * errors[0]
+
+
+@pytest.mark.parametrize("factor", [1e-42, 3e38])
+def test_refitting_weights_that_no_trellis_holds(tmp_path: Path, factor: float) -> None:
+    """They stay raw, and the other tensor of their kind gets its table all the same."""
+    weight = np.random.default_rng(0).uniform(-1, 1, (64, 256)).astype(np.float32)
+    tensors = {"b.0.up.weight": weight, "b.1.up.weight": weight * np.float32(factor)}
+    folder = write_model(tmp_path / "model", tensors)
+    compress(folder, tmp_path / "m.gguf", TrellisSettings(bits=2, refit=True))
+    with open_container(tmp_path / "m.gguf") as container:
+        found = [native.decode(container.read(name)).reshape(64, 256) for name in tensors]
+        assert isinstance(container.read("b.1.up.weight").format, RawFormat)
+    assert np.square(found[0] - weight).mean() < 0.1 * np.square(weight).mean()
+    np.testing.assert_array_equal(found[1], tensors["b.1.up.weight"])
+
+
 def test_critical_columns(llama: Path, text: Path, tmp_path: Path, statistics: Path) -> None:
     known = statistics / "statistics"
     settings = replace(PLAIN, critical=0.25, critical_bits=5)
@@ -172,6 +202,12 @@ def test_error_bounds_hold_and_the_same_settings_give_the_same_bytes(
             largest = float(np.abs(decode(tensor).astype(np.float64) - weights).max())
             assert largest <= tensor.error_bound
             assert tensor.error_bound <= 1.0001 * largest + 1e-30
+
+
+def test_first_codes_do_not_count_as_finished(tmp_path: Path) -> None:
+    for i in (0, 2, 7):  # the last one behind all tensors
+        (tmp_path / f"{i:06}.gguf").touch()
+    assert finished_tensors(tmp_path, 5) == 2
 
 
 def test_what_a_trellis_cannot_hold(tmp_path: Path) -> None:
@@ -250,6 +286,23 @@ def test_tuning_comes_nearer_to_the_original(llama: Path, text: Path, tmp_path: 
         compress(llama, tmp_path / finetune, settings, text)
         found.append(kl(tmp_path / finetune, llama, text))
     assert found[2] < 0.95 * found[1] < 0.95 * found[0]
+
+
+def test_a_model_without_linears_to_tune(text: Path, tmp_path: Path) -> None:
+    """GPT-2 stores them transposed; that shows before anything is gathered."""
+    folder, out = save_small(tmp_path / "m", "gpt2"), tmp_path / "m.gguf"
+    with pytest.raises(CompressError, match="m has no linear that can be tuned") as caught:
+        compress(folder, out, TUNED, text)
+    assert caught.value.hint == "leave --finetune out"
+    assert not work_folder_path(out).exists()
+
+
+def test_critical_columns_of_a_matrix_with_too_many(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", {"a.weight": np.zeros((16, 65540), np.float32)})
+    settings = replace(PLAIN, critical=0.01, importance="weight")
+    with pytest.raises(WeightError, match="tensor a.weight: 65540 columns, expected") as caught:
+        compress(folder, tmp_path / "m.gguf", settings)
+    assert caught.value.hint == "leave --critical out"
 
 
 def test_tuning_needs_a_text(llama: Path, tmp_path: Path, statistics: Path) -> None:

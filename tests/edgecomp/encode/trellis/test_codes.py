@@ -49,6 +49,15 @@ def test_codes_of_rates() -> None:
         code_for(8, 8)
 
 
+def test_tables_of_high_rates_keep_their_16_bits() -> None:
+    """A table that needs finer values than 1 / 127 of its largest keeps them when it is fitted."""
+    code = code_for(8, 12)
+    table = np.array(code.table) * code.unit * 1.01
+    fitted = code.with_table(table)
+    assert max(map(abs, fitted.table)) == max(map(abs, code.table)) > 1000
+    np.testing.assert_allclose(np.array(fitted.table) * fitted.unit, table, atol=fitted.unit / 2)
+
+
 def test_a_table_becomes_integers_of_its_unit() -> None:
     """The largest becomes 127 and the others keep their proportions."""
     code = code_for(2, 8)

@@ -5,6 +5,7 @@ Minutes on two cores. Needs a C++ compiler and `pip install -r benchmarks/requir
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -67,6 +68,7 @@ def run(command: list[str]) -> None:
 
 def main() -> None:
     """Prints the folder of the tools."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     build = FOLDER.parent
     build.mkdir(parents=True, exist_ok=True)
     try:

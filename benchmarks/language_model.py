@@ -179,7 +179,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="Hugging Face folder or hub id")
     parser.add_argument("--text", required=True, type=Path, help="UTF-8 text to predict")
-    parser.add_argument("--calibration", type=Path, help="UTF-8 text, for CRVQ and peers")
+    parser.add_argument("--calibration", type=Path, help="UTF-8 text, for trellis, crvq and peers")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--quick", action="store_true", help=f"the first {QUICK_WINDOWS} windows")
     parser.add_argument("--windows", type=int, help="that many windows; the whole text by default")

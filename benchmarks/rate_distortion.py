@@ -56,11 +56,11 @@ CODEBOOK_COLUMNS = 4096  # of a matrix whose row scales cost and gain next to no
 CODEBOOKS = [(8, 8, 0), (4, 4, 0), (8, 8, 1), (8, 8, 2), (8, 8, 3)]  # dim, code bits, extended
 CODEBOOK_SWEEPS = 5
 STATE_BITS: tuple[StateBits, ...] = (8, 10, 12, 16)
-TRELLIS_RATES = (1, 1.5, 2, 2.5, 3, 4)
+TRELLIS_RATES = (1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)  # where a trellis is known
 TRELLIS_COLUMNS = 4096  # of a matrix whose row scales cost next to nothing
 SLOW_SAMPLES = 1 << 18  # of the trellises of 65,536 states
 REFIT_ROUNDS = 12
-BITS = (1, 2, 3, 4, 5, 6)  # of the rows of what no code and no scalar quantiser can beat
+BITS = range(1, 9)  # of the rows of what no code and no scalar quantiser can beat
 
 
 def lattice_cases(bits: int) -> list[tuple[str, Settings]]:

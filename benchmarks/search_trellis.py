@@ -182,9 +182,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", help="a case such as 12/2/1; repeatable")
     only = parser.parse_args().only
+    names = ["/".join(map(str, case)) for case in CASES]
+    for name in only or ():
+        if name not in names:
+            parser.error(f"no case {name}, expected one of {', '.join(names)}")
     known = {case_of(entry): entry for entry in json.loads(KNOWN.read_text() or "[]")}
-    for case in CASES:
-        name = "/".join(map(str, case))
+    for case, name in zip(CASES, names, strict=True):
         if only is not None and name not in only:
             continue
         code, error = search(*case)

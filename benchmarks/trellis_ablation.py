@@ -2,7 +2,8 @@
 
 Every row is a whole container, decoded by the C runtime. All have 2 bits in the linears and 3 in
 the embedding unless they say otherwise; rows with another rate are beside rows of their size. With
-`--finetune` every kind of tuning instead, beside CRVQ at its size (an hour on two cores). Example:
+`--finetune` rows with tuning instead, beside CRVQ's of their size (half an hour on two cores).
+Example:
 `python benchmarks/trellis_ablation.py --model edgecomp/data/bookworm --calibration
 edgecomp/data/bookworm_calib.txt --text edgecomp/data/bookworm_valid.txt --json`.
 """
@@ -51,12 +52,7 @@ ARMS: dict[str, TrellisSettings | CrvqSettings] = {
     "2 bits, embedding 4": replace(DEFAULT, outer_bits=4),
     "1.5 bits, embedding 4": replace(DEFAULT, bits=1.5, outer_bits=4),
 }
-TUNINGS: dict[str, tuple[Finetune, bool]] = {  # and whether codes move
-    "first codes": ("none", False),
-    "block": ("block", False),
-    "end-to-end, codes stay": ("end-to-end", False),
-    "end-to-end": ("end-to-end", True),
-}
+TUNINGS: dict[str, Finetune] = {"first codes": "none", "block": "block", "end-to-end": "end-to-end"}
 RIVALS: dict[str, TrellisSettings | CrvqSettings] = {
     "crvq, 1 bit and 2 % critical, embedding 4": CrvqSettings(),
     "trellis, 1 bit, embedding 4": TrellisSettings(bits=1, outer_bits=4),
@@ -65,9 +61,9 @@ RIVALS: dict[str, TrellisSettings | CrvqSettings] = {
     "trellis, 2 bits, embedding 4": TrellisSettings(bits=2, outer_bits=4),
 }
 TUNED: dict[str, TrellisSettings | CrvqSettings] = {
-    f"{rival}; {how}": replace(settings, finetune=finetune, move_codes=moves)
+    f"{rival}; {how}": replace(settings, finetune=finetune)
     for rival, settings in RIVALS.items()
-    for how, (finetune, moves) in TUNINGS.items()
+    for how, finetune in TUNINGS.items()
 }
 WINDOWS, CONTEXT = 1024, 256  # of calibration
 QUICK_WINDOWS = 16
@@ -111,7 +107,7 @@ def main() -> None:
     parser.add_argument("--calibration", required=True, type=Path, help="UTF-8 text to fit to")
     parser.add_argument("--text", required=True, type=Path, help="UTF-8 text to predict")
     parser.add_argument(
-        "--finetune", action="store_true", help="every kind of tuning instead, beside CRVQ"
+        "--finetune", action="store_true", help="rows with tuning instead, beside CRVQ's"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_WINDOWS} windows")

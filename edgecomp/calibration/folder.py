@@ -27,7 +27,7 @@ from edgecomp.calibration.sites import Site
 from edgecomp.checkpoint.safetensors_file import CheckpointError, read_header
 from edgecomp.disk import sync_folder
 
-__all__ = ["HEAD", "INDEX", "JOB", "StatisticsFolder", "block_file", "open_folder"]
+__all__ = ["HEAD", "INDEX", "JOB", "StatisticsFolder", "block_file", "is_usable", "open_folder"]
 
 INDEX = "index.json"
 JOB = "job.json"
@@ -206,6 +206,20 @@ def is_job(file: Path) -> bool:
     except (FileNotFoundError, ValueError, RecursionError):
         return False
     return isinstance(job, dict) and {"model", "text_sha256", "windows"} <= job.keys()
+
+
+def is_usable(path: Path) -> bool:
+    """Whether a folder says what its statistics, finished or not, are made from."""
+    return is_job(path / JOB) or is_index(path / INDEX)
+
+
+def is_index(file: Path) -> bool:
+    """Whether a file says what finished statistics were made from."""
+    try:
+        index = json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return False
+    return isinstance(index, dict) and isinstance(index.get("job"), dict)
 
 
 def belongs_to(index: Path, job: str) -> bool:

@@ -178,7 +178,7 @@ def compress(
     )  # fmt: skip
     own = trellis.TrellisOptions(state_bits, table_entries, refit, rotate, feedback)
     settings = settings_from(codec, preset, given, coded, own)
-    learned = crvq.calibration_from(calibration, statistics, context, device)
+    learned = crvq.calibration_from(calibration, statistics, context, device, damping)
     options.check_calibration(settings, learned)
     with show_progress() as progress:
         report = pipeline.compress(model, out, settings, progress, note, learned)

@@ -104,7 +104,9 @@ ShareName = Annotated[
 ]
 FinetuneName = Annotated[
     Finetune | None,
-    typer.Option(help="Tune nothing (trellis's default), blocks, or the whole model too (crvq's)."),
+    typer.Option(
+        help="Tune nothing (trellis's default), block by block, or the whole model (crvq's)."
+    ),
 ]
 MoveCodes = Annotated[
     bool | None,
@@ -113,14 +115,13 @@ MoveCodes = Annotated[
 Epochs = Annotated[float | None, typer.Option(help="How often tuning reads the text (default 1).")]
 EmbeddingBits = Annotated[
     float | None,
-    typer.Option(help="Bits per weight of embeddings and head (crvq 4, trellis --bits + 1)."),
+    typer.Option(
+        help="Bits per weight of embeddings and head (crvq: 4; trellis: about --bits + 1)."
+    ),
 ]
 Damping = Annotated[
     float | None,
-    typer.Option(
-        help="Added to the Hessian's diagonal, in units of its mean, from 0.0001 to 1 "
-        "(default 0.05)."
-    ),
+    typer.Option(help="Added to the Hessian's diagonal, in units of its mean (default 0.05)."),
 ]
 Seed = Annotated[int | None, typer.Option(help="Of everything drawn at random (default 0).")]
 CalibrationText = Annotated[
@@ -178,11 +179,16 @@ def crvq_settings(options: CrvqOptions) -> CrvqSettings:
 
 
 def calibration_from(
-    text: Path | None, statistics: Path | None, context: int | None, device: str | None
+    text: Path | None,
+    statistics: Path | None,
+    context: int | None,
+    device: str | None,
+    damping: float | None,
 ) -> Calibration | None:
     """The calibration that was asked for, if any; BadParameter for options of one without it."""
     if text is None and statistics is None:
-        for option, value in (("--context", context), ("--device", device)):
+        given = {"--context": context, "--device": device, "--damping": damping}
+        for option, value in given.items():
             if value is not None:
                 raise typer.BadParameter(f"{option} goes with --calibration or --statistics")
         return None

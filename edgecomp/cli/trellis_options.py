@@ -30,7 +30,10 @@ StateBits = Annotated[
     typer.Option(help="trellis: bits of a state: 8 (fastest), 10, 12 (default) or 16 (best)."),
 ]
 TableEntries = Annotated[
-    int | None, typer.Option(help="trellis: values of its table: 16, 64 or 256 (default).")
+    int | None,
+    typer.Option(
+        help="trellis: values of its table: 16, 64 or 256 (default 256, or more where it pays)."
+    ),
 ]
 Refit = Annotated[
     bool | None,

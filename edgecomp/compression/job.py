@@ -29,6 +29,7 @@ from edgecomp.compression.tensor_settings import input_statistics, tensor_settin
 from edgecomp.compression.trellis_tables import fitted_codes
 from edgecomp.compression.tuned_trellis import encode_tuned
 from edgecomp.compression.workfolder import (
+    ForeignFolderError,
     WorkFolder,
     WorkFolderBusyError,
     finished_tensors,
@@ -117,6 +118,8 @@ def compress_checkpoint(
             f"{checkpoint.name} does not fit into a container: {error}",
             "docs/format.md lists the limits of names and sizes",
         ) from error
+    except ForeignFolderError as error:
+        raise CompressError(f"{error.filename}: {error.strerror}", "move it away") from error
     except OSError as error:
         kept = finished_tensors(work_folder_path(out), len(checkpoint.tensors))
         raise CompressError(

@@ -171,6 +171,7 @@ def usable_statistics(
             "a calibration without a text and without statistics",
             "give --calibration a UTF-8 text file, or --statistics",
         )
+    folder.drop_damaged_statistics()
     context = window_context(checkpoint, calibration)
     how = CalibrateSettings(calibration.windows, context, calibration.device)
     calibrate_checkpoint(checkpoint, calibration.text, folder.statistics, how, *tell)

@@ -16,13 +16,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecomp.calibration.folder import StatisticsFolder
+from edgecomp.calibration.folder import StatisticsFolder, is_usable
 from edgecomp.disk import sync_folder
 from exporters.bundle import ModelBundle, TensorSource
 from exporters.gguf import ContainerError, open_container, write_container
 from runtime_ops.formats import EncodedTensor, FormatError
 
 __all__ = [
+    "ForeignFolderError",
     "WorkFolder",
     "WorkFolderBusyError",
     "open_work_folder",
@@ -43,6 +44,10 @@ STATISTICS = "statistics"  # a folder of its own, which calibration looks after
 
 class WorkFolderBusyError(OSError):
     """Another process is working in the folder."""
+
+
+class ForeignFolderError(OSError):
+    """What lies where the work folder belongs is something else."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,11 @@ class WorkFolder:
     def statistics(self) -> Path:
         """The folder of statistics that were gathered for this run."""
         return self.path / STATISTICS
+
+    def drop_damaged_statistics(self) -> None:
+        """Deletes statistics that no longer say what they are of, so that they are made anew."""
+        if self.statistics.is_dir() and not is_usable(self.statistics):
+            remove_statistics(self.path)
 
     def remove(self) -> None:
         """Deletes the files that a run makes, and the folder if that was all."""
@@ -178,7 +188,6 @@ def is_kept(file: Path) -> bool:
     return file.name == STATISTICS or KEPT_FILES.fullmatch(file.name) is not None
 
 
-def foreign(path: Path) -> OSError:
+def foreign(path: Path) -> ForeignFolderError:
     """The error for a work folder that holds something else, which must not be touched."""
-    reason = "not a work folder of edgecomp; move it away"
-    return OSError(errno.EEXIST, reason, str(path))
+    return ForeignFolderError(errno.EEXIST, "not a work folder of edgecomp", str(path))

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from edgecomp.tuning.stage_file import write_stage
+from edgecomp.tuning.stage_file import read_stage, write_stage
 from edgecomp.tuning.tunable import TunableModel
 
 __all__ = ["CodedModel", "CodedStage", "CodedTensor", "load_coded", "save_coded"]
@@ -79,7 +78,7 @@ CodedModel = TunableModel[CodedTensor]
 def save_coded(model: CodedModel, path: Path) -> None:
     """Writes the model to a safetensors file, in one step; the same model gives the same bytes.
 
-    Its metadata is one text, as several would come in any order: tensors and vectors go by number.
+    Tensors and vectors go by number.
     """
     arrays: dict[str, Tensor] = {}
     for i, tensor in enumerate(model.tensors.values()):
@@ -104,20 +103,20 @@ def index_text(model: CodedModel) -> str:
 
 def load_coded(path: Path, device: torch.device) -> CodedModel:
     """The model in a file of `save_coded`, on the device."""
-    with safe_open(path, "pt", device=str(device)) as file:
-        tensors, codebooks, vectors = json.loads(file.metadata()["index"])
-        read = file.get_tensor
-        model = CodedModel()
-        for i, (name, group, n_critical, places) in enumerate(tensors):
-            stages = [
-                CodedStage(codebook, first, read(f"codes {i} {k}"))
-                for k, (codebook, first) in enumerate(places)
-            ]
-            model.tensors[name] = CodedTensor(
-                name, group, read(f"order {i}"), n_critical, read(f"scales {i}"), stages
-            )
-        for i, (group, n) in enumerate(codebooks):
-            model.codebooks[group] = [read(f"codebook {i} {k}") for k in range(n)]
-        for i, name in enumerate(vectors):
-            model.vectors[name] = read(f"vector {i}")
+    stage = read_stage(path, device)
+    tensors, codebooks, vectors = json.loads(stage.meta["index"])
+    held = stage.tensors
+    model = CodedModel()
+    for i, (name, group, n_critical, places) in enumerate(tensors):
+        stages = [
+            CodedStage(codebook, first, held[f"codes {i} {k}"])
+            for k, (codebook, first) in enumerate(places)
+        ]
+        model.tensors[name] = CodedTensor(
+            name, group, held[f"order {i}"], n_critical, held[f"scales {i}"], stages
+        )
+    for i, (group, n) in enumerate(codebooks):
+        model.codebooks[group] = [held[f"codebook {i} {k}"] for k in range(n)]
+    for i, name in enumerate(vectors):
+        model.vectors[name] = held[f"vector {i}"]
     return model

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from edgecomp.calibration import Statistics
@@ -24,7 +22,7 @@ from edgecomp.crvq.start import encode_group, groups_of
 from edgecomp.encode.settings import CrvqSettings
 from edgecomp.tuning.names import block_of
 from edgecomp.tuning.seeds import seeded
-from edgecomp.tuning.stage_file import write_stage
+from edgecomp.tuning.stage_file import is_whole, read_stage, write_stage
 from edgecomp.tuning.stages import TuningJob, parameter_names, tuned
 from edgecomp.tuning.tunable import Codec
 from edgecomp.tuning.tune_model import output_fisher
@@ -61,20 +59,20 @@ def linears_of(job: CrvqJob) -> Linears:
 def row_weights(job: CrvqJob) -> dict[str, Tensor]:
     """How much an error of every output counts, by tensor; kept in a file."""
     path = job.file("fisher")
-    if not path.is_file():
+    if not is_whole(path):
         job.show("output sensitivity", 0, 1)
         original = job.original()
         generator = seeded(job.settings.seed, "fisher")
         names = parameter_names(original, job.linears)
         found = output_fisher(original, names, job.tokens, generator)
         write_stage(found, {}, path)
-    return load_file(path)
+    return dict(read_stage(path).tensors)
 
 
 def planned(job: CrvqJob, linears: Linears) -> tuple[dict[str, ColumnPlan], str]:
     """Order and number of critical columns of every linear, and how codebooks are shared."""
     path = job.file("plan")
-    if not path.is_file():
+    if not is_whole(path):
         generator = seeded(job.settings.seed, "columns")
 
         def show(what: str) -> Callable[[str, int], None]:
@@ -87,14 +85,12 @@ def planned(job: CrvqJob, linears: Linears) -> tuple[dict[str, ColumnPlan], str]
         numbers = {name: plan.critical for name, plan in plans.items()}
         orders = {name: plan.order for name, plan in plans.items()}
         write_stage(orders, {"share": share, "critical": json.dumps(numbers)}, path)
-    with safe_open(path, "pt") as file:
-        meta = file.metadata()
-        critical = json.loads(meta["critical"])
-        plans = {
-            name: ColumnPlan(name, file.get_tensor(name), tuple(critical[name]))
-            for name in linears.names
-        }
-    return plans, str(meta["share"])
+    stage = read_stage(path)
+    critical = json.loads(stage.meta["critical"])
+    plans = {
+        name: ColumnPlan(name, stage.tensors[name], tuple(critical[name])) for name in linears.names
+    }
+    return plans, stage.meta["share"]
 
 
 def first_codes(job: CrvqJob) -> CodedModel:
@@ -108,7 +104,7 @@ def first_codes(job: CrvqJob) -> CodedModel:
     coded = CodedModel()
     for number, unit in enumerate(units):
         path = job.file(f"start-{number:04}")
-        if not path.is_file():
+        if not is_whole(path):
             part = CodedModel()
             for key, names in groups.items():
                 if unit == (block_of(key) if share == "tensor" else key):

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 from torch import Tensor
 
 from edgecomp.encode.row_scales import stored_row_scales
@@ -18,7 +17,7 @@ from edgecomp.encode.source import WeightError
 from edgecomp.encode.trellis.codes import TrellisCode, known_codes
 from edgecomp.trellis.coded_tensor import TrellisTensor, coded_span
 from edgecomp.tuning.names import kind_of
-from edgecomp.tuning.stage_file import write_stage
+from edgecomp.tuning.stage_file import read_stage, write_stage
 from edgecomp.tuning.tunable import TunableModel
 from edgecomp.tuning.tuner import TuningError
 from runtime_ops.formats import ColumnsFormat, EncodedTensor, Table, TrellisFormat
@@ -186,19 +185,19 @@ def save_model(model: TrellisModel, path: Path) -> None:
 
 def load_model(start: TrellisModel, path: Path, device: torch.device) -> TrellisModel:
     """The model in a file of `save_model`; what tuning does not change is that of `start`."""
-    with safe_open(path, "pt", device=str(device)) as file:
-        names, groups, vectors = json.loads(file.metadata()["index"])
-        read = file.get_tensor
-        model = TrellisModel()
-        for i, name in enumerate(names):
-            begun = start.tensors[name]
-            spans = [replace(span) for span in begun.spans]
-            tensor = replace(begun, scales=read(f"scales {i}"), spans=spans)
-            for k in range(len(spans)):
-                tensor.set_codes(k, read(f"codes {i} {k}").cpu().numpy())
-            model.tensors[name] = tensor
-        for i, (group, n) in enumerate(groups):
-            model.codebooks[group] = [read(f"table {i} {k}") for k in range(n)]
-        for i, name in enumerate(vectors):
-            model.vectors[name] = read(f"vector {i}")
+    stage = read_stage(path, device)
+    names, groups, vectors = json.loads(stage.meta["index"])
+    held = stage.tensors
+    model = TrellisModel()
+    for i, name in enumerate(names):
+        begun = start.tensors[name]
+        spans = [replace(span) for span in begun.spans]
+        tensor = replace(begun, scales=held[f"scales {i}"], spans=spans)
+        for k in range(len(spans)):
+            tensor.set_codes(k, held[f"codes {i} {k}"].cpu().numpy())
+        model.tensors[name] = tensor
+    for i, (group, n) in enumerate(groups):
+        model.codebooks[group] = [held[f"table {i} {k}"] for k in range(n)]
+    for i, name in enumerate(vectors):
+        model.vectors[name] = held[f"vector {i}"]
     return model

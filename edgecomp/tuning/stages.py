@@ -18,6 +18,7 @@ from edgecomp.checkpoint import Checkpoint
 from edgecomp.evaluation.tensor_names import network_names
 from edgecomp.progress import ProgressCallback, Step
 from edgecomp.tuning.seeds import seeded
+from edgecomp.tuning.stage_file import is_whole
 from edgecomp.tuning.tunable import Codec, T, TunableModel, TuneSettings
 from edgecomp.tuning.tune_blocks import BlockTuner
 from edgecomp.tuning.tune_model import Teaching, tune_model
@@ -68,7 +69,7 @@ def tuned_blocks(job: TuningJob, coded: TunableModel[T], codec: Codec[T]) -> Tun
     tuner = BlockTuner(network, job.tokens, job.folder, job.settings)
     n = network.n_blocks
     done = 0
-    while done < n and job.file(f"block-{done:04}").is_file():
+    while done < n and is_whole(job.file(f"block-{done:04}")):
         done += 1
     streams = ("original", "coded")
     if done < n and not all(tuner.hidden(s, done).is_complete() for s in streams):
@@ -98,7 +99,7 @@ def tuned_blocks(job: TuningJob, coded: TunableModel[T], codec: Codec[T]) -> Tun
 def tuned_model(job: TuningJob, coded: TunableModel[T], codec: Codec[T]) -> TunableModel[T]:
     """The model after end-to-end tuning; one file."""
     path = job.file("model")
-    if not path.is_file():
+    if not is_whole(path):
         original, student = job.original(), job.student()
         names = parameter_names(student, [entry.name for entry in job.checkpoint.tensors])
         with torch.no_grad():

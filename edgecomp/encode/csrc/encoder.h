@@ -66,7 +66,8 @@ void ec_pack_radix(const uint32_t *indices, size_t n, uint32_t radix, uint32_t d
 #define EC_BAND_ROWS 16
 #define EC_STRIP_COLUMNS 4
 #define EC_TILE_WEIGHTS 64
-#define EC_LOOKAHEAD_STRIPS 4
+#define EC_CHUNK_STRIPS 16 /* of a walk without feedback */
+#define EC_LOOKAHEAD 128 /* weights that a walk looks at beyond those that it decides about */
 #define EC_ANY_STATE 4294967295
 
 /* A trellis: every state's value, in the order that ec_trellis_place tells. */
@@ -87,8 +88,6 @@ typedef struct ec_trellis_job {
     const float *column_weights;    /* float32 [columns] */
     const float *feedback;          /* float32 [end - first]^2: [c][p] what an error of column first + c adds */
                                     /* to the target of first + p, p in a strip before; NULL: none */
-    uint32_t lookahead;             /* steps beyond what is decided that a walk looks at, at most those of */
-                                    /* EC_LOOKAHEAD_STRIPS tiles */
     uint32_t *states;               /* uint32 [bands]: of the step behind, or EC_ANY_STATE; moves on */
     float *values;                  /* float32 [rows][columns]: the encoded weights */
     uint8_t *codes;                 /* [bands][band_bytes], zeros at first */
@@ -98,11 +97,11 @@ typedef struct ec_trellis_job {
 /* Where a state's value is in `values`. */
 uint32_t ec_trellis_place(uint32_t state_bits, uint32_t step_bits, uint32_t state);
 
-/* Bytes of scratch memory, aligned to 64, that an encoding takes. */
+/* Bytes of scratch memory, aligned as floats are, that an encoding takes. */
 uint64_t ec_trellis_scratch_bytes(const ec_trellis_search *search);
 
 /* Encodes some bands: the path of least weighted squared error, strip by strip with feedback, else in chunks
- * of 16 strips; each begins where the one behind ended. Bands may be encoded at the
+ * of EC_CHUNK_STRIPS; each begins where the one behind ended. Bands may be encoded at the
  * same time, each with scratch memory of its own. */
 void ec_trellis_encode(const ec_trellis_job *job, uint64_t first_band, uint64_t n_bands, void *scratch);
 

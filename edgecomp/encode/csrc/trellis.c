@@ -12,8 +12,7 @@
 
 #include "encoder.h"
 
-#define FAR 1e30f /* cost of a state that a walk cannot start from */
-#define CHUNK_STRIPS 16 /* of a walk without feedback */
+#define FAR 1e30f /* cost of a state that a walk cannot start from, here and in viterbi_torch.py */
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(EC_ONE_INSTRUCTION_SET)
 #define FOR_EACH_X86 __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
@@ -178,7 +177,7 @@ typedef struct chunk {
 } chunk;
 
 static size_t most_steps(const ec_trellis_search *t) {
-    return (CHUNK_STRIPS + EC_LOOKAHEAD_STRIPS) * (size_t)EC_TILE_WEIGHTS / t->dim;
+    return (EC_CHUNK_STRIPS * (size_t)EC_TILE_WEIGHTS + EC_LOOKAHEAD) / t->dim;
 }
 
 uint64_t ec_trellis_scratch_bytes(const ec_trellis_search *t) {
@@ -254,10 +253,10 @@ static void encode_band(const ec_trellis_job *job, uint64_t band, const walk *w,
     size_t steps = EC_TILE_WEIGHTS / t->dim;
     uint64_t low = job->first / EC_STRIP_COLUMNS, tile = job->end / EC_STRIP_COLUMNS;
     while (tile > low) {
-        uint64_t strips = job->feedback != NULL ? 1 : tile - low < CHUNK_STRIPS ? tile - low : CHUNK_STRIPS;
+        uint64_t strips = job->feedback != NULL ? 1 : tile - low < EC_CHUNK_STRIPS ? tile - low : EC_CHUNK_STRIPS;
         c->n = 0;
         for (uint64_t i = 1; i <= strips; i++) add_tile(job, band, tile - i, steps, c);
-        size_t all = c->n + job->lookahead;
+        size_t all = c->n + EC_LOOKAHEAD / t->dim;
         for (uint64_t i = strips + 1; i <= tile && c->n < all; i++) add_tile(job, band, tile - i, all - c->n, c);
         start(t, w, job->states[band]);
         take_steps(w, (int)t->state_bits, (int)t->step_bits, t->dim, c->x, c->h, c->n);

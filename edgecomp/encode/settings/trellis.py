@@ -22,22 +22,24 @@ class TrellisSettings:
     """A winding read through a shift register: design page section 4, docs/trellis.md.
 
     Matrices take `bits` per weight, embeddings and head `outer_bits` (None: one more than `bits`,
-    at most 8), by the best known trellis of 2**state_bits states, whose values are a table of
-    `table_entries`; `refit` fits a table to the weights of each kind of tensor. An error in a row
+    at most 8), by the best known trellis of 2**state_bits states. Its values are a table of 256, or
+    1,024 of 4 bits with 65,536 states, and 4,096 of 16 bits above 6 bits; `table_entries` makes the
+    first two smaller. `refit` fits a table to the weights of each kind of tensor. An error in a row
     counts the row's mean square to the `row_power`, beside other rows of its band: 1 is what a
     product asks for, embeddings take half of it, since rows that are looked up are normalised
     later. `rotate` applies a seeded Hadamard rotation to a matrix's input; `feedback` lets an error
     move the targets of columns that come later, by the Hessian of a calibration (without one there
     is none); `damping` is added to its diagonal, in units of its mean. A share `critical` of the
     input columns, those with the highest `importance`, takes `critical_bits`. `finetune` "block"
-    tunes tables, scales and norms block by block, `epochs` times over the calibration text,
-    "end-to-end" the whole model after that; `move_codes` moves codes as well.
+    tunes scales and norms block by block, `epochs` times over the calibration text, "end-to-end"
+    those and tables of the whole model; `move_codes` moves codes as well (where it does not,
+    "end-to-end" comes after blocks).
     """
 
     bits: float = 4.0
     state_bits: StateBits = 12
     outer_bits: float | None = None
-    table_entries: int = 256
+    table_entries: int | None = None
     refit: bool = False
     row_power: float = 1.0
     rotate: bool = True
@@ -64,7 +66,7 @@ class TrellisSettings:
         need(self.critical_bits in TRELLIS_BITS, "critical_bits", f"one of {rates}")
         states = ", ".join(map(str, STATE_BITS))
         need(self.state_bits in STATE_BITS, "state_bits", f"one of {states}")
-        need(self.table_entries in TABLE_ENTRIES, "table_entries", "16, 64 or 256")
+        need(self.table_entries in (None, *TABLE_ENTRIES), "table_entries", "16, 64 or 256")
         need(MIN_DAMPING <= self.damping <= 10, "damping", f"{MIN_DAMPING}..10")
         need(0 <= self.row_power <= 1, "row_power", "0..1")
         need(0 <= self.critical <= MOST_CRITICAL, "critical", f"0..{MOST_CRITICAL}")

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from edgecomp.encode.settings import TrellisSettings
 from runtime_ops.formats import Table, TrellisFormat
 
-LARGEST_TABLE = 256  # of 8-bit entries
 KNOWN = Path(__file__).parent / "trellis.json"
 
 
@@ -95,10 +94,11 @@ def code_for(bits: float, state_bits: int) -> TrellisCode:
 
 
 def chosen_code(settings: TrellisSettings) -> TrellisCode:
-    """The trellis that settings ask for; wide tables, those of high rates, stay as they are."""
+    """The trellis that settings ask for; tables of 16 bits, for high rates, stay as they are."""
     code = code_for(settings.bits, settings.states_at(settings.bits))
-    if settings.table_entries < len(code.table) <= LARGEST_TABLE:
-        return code.with_entries(settings.table_entries)
+    entries = settings.table_entries or len(code.table)
+    if entries < len(code.table) and max(map(abs, code.table)) < 128:
+        return code.with_entries(entries)
     return code
 
 

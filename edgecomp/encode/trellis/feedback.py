@@ -50,8 +50,10 @@ def feedback_of(hessian: Matrix) -> Feedback:
 
 
 def damped(hessian: NDArray[np.floating], damping: float) -> Matrix:
-    """H + damping * mean(diag H) * I, float64; I for a zero matrix."""
+    """H + damping * mean(diag H) * I, float64; I for a zero matrix. ValueError unless finite."""
     full = hessian.astype(np.float64)
+    if not np.isfinite(full).all():
+        raise ValueError("a Hessian with values that are not finite")
     full = (full + full.T) / 2
     mean = float(np.mean(np.diagonal(full)))
     if not mean > 0:

@@ -17,8 +17,6 @@ from runtime_ops.formats.trellis import BAND_ROWS
 
 CData = Any  # cffi's objects have no static type
 
-LOOKAHEAD = 128  # weights, of which a walk that decides about a strip sees those before it
-
 
 class Encoding:
     """A matrix that is being encoded from its last column to its first.
@@ -55,7 +53,6 @@ class Encoding:
         job.targets = self._data("float[]", self.targets)
         job.row_weights = self._data("float[]", row_weights)
         job.column_weights = self._data("float[]", column_weights)
-        job.lookahead = LOOKAHEAD // fmt.dim
         job.states = self._data("uint32_t[]", self._states)
         job.values = self._data("float[]", self.values)
         job.codes = self._data("uint8_t[]", self.codes.reshape(-1))

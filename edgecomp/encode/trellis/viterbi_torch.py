@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgecomp.encode.trellis.viterbi import LOOKAHEAD, values_of_states
+from edgecomp.encode._encoder import lib
+from edgecomp.encode.trellis.viterbi import values_of_states
 from runtime_ops.formats import TrellisFormat
 from runtime_ops.formats.trellis import BAND_ROWS, STRIP_COLUMNS
 
-CHUNK_STRIPS = 16  # of a walk without feedback
-FAR = 1e30  # cost of a state that a walk cannot start from
+CHUNK_STRIPS: int = lib.EC_CHUNK_STRIPS
+LOOKAHEAD: int = lib.EC_LOOKAHEAD
+FAR = 1e30  # cost of a state that a walk cannot start from, here and in csrc/trellis.c
 CHOICE_BYTES = 1 << 30  # of the bands that are encoded at a time
 
 

@@ -11,21 +11,20 @@ static void *numbers(size_t n, size_t size) {
 }
 
 int main(void) {
-    uint32_t *head = numbers(8, sizeof *head);
+    uint32_t *head = numbers(7, sizeof *head);
     size_t rows = head[3], columns = head[4], bands = rows / EC_BAND_ROWS;
     ec_trellis_job job = {0};
     job.search.state_bits = head[0];
     job.search.step_bits = head[1];
     job.search.dim = head[2];
     job.columns = job.end = columns;
-    job.lookahead = head[5];
-    job.band_bytes = head[6];
+    job.band_bytes = head[5];
     job.search.values = numbers((size_t)head[2] << head[0], sizeof(float));
     job.order = numbers(EC_TILE_WEIGHTS, 1);
     job.targets = numbers(rows * columns, sizeof(float));
     job.row_weights = numbers(rows, sizeof(float));
     job.column_weights = numbers(columns, sizeof(float));
-    if (head[7]) job.feedback = numbers(columns * columns, sizeof(float));
+    if (head[6]) job.feedback = numbers(columns * columns, sizeof(float));
     job.states = calloc(bands, sizeof *job.states);
     job.values = calloc(rows * columns, sizeof(float));
     job.codes = calloc(bands, job.band_bytes);

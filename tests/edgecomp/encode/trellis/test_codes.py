@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import search_trellis
 
-from edgecomp.encode.trellis.codes import KNOWN, code_for, known_codes, steps_of
+from edgecomp.encode import TrellisSettings
+from edgecomp.encode.settings.trellis import StateBits
+from edgecomp.encode.trellis.codes import KNOWN, chosen_code, code_for, known_codes, steps_of
 
 MEASURED = ["8/1/1", "8/3/2", "10/2/1", "12/3/1", "12/5/2", "12/8/1"]
 ENTRIES = {search_trellis.case_of(entry): entry for entry in json.loads(KNOWN.read_text())}
@@ -37,6 +39,14 @@ def test_recorded_errors_hold_on_other_weights(name: str) -> None:
     assert error == pytest.approx(ENTRIES[state_bits, step_bits, dim]["mse"], rel=0.02)
 
 
+@pytest.mark.slow
+def test_search_finds_what_the_file_has() -> None:
+    """One of the cases that take seconds."""
+    code, error = search_trellis.search(8, 2, 1)
+    assert code == code_for(2, 8)
+    assert error == pytest.approx(ENTRIES[8, 2, 1]["mse"], rel=1e-4)
+
+
 def test_codes_of_rates() -> None:
     """Half bits take two weights a step; others are refused."""
     assert steps_of(2) == (2, 1)
@@ -56,6 +66,25 @@ def test_tables_of_high_rates_keep_their_16_bits() -> None:
     fitted = code.with_table(table)
     assert max(map(abs, fitted.table)) == max(map(abs, code.table)) > 1000
     np.testing.assert_allclose(np.array(fitted.table) * fitted.unit, table, atol=fitted.unit / 2)
+
+
+@pytest.mark.parametrize(
+    ("bits", "state_bits", "entries", "expected"),
+    [
+        (2, 12, None, 256),
+        (2, 12, 16, 16),
+        (4, 16, None, 1024),
+        (4, 16, 256, 256),
+        (4, 16, 64, 64),
+        (8, 12, 64, 4096),
+    ],
+)
+def test_sizes_of_tables(
+    bits: float, state_bits: StateBits, entries: int | None, expected: int
+) -> None:
+    """What is asked for, but for the tables of 16 bits that the highest rates need."""
+    code = chosen_code(TrellisSettings(bits, state_bits, table_entries=entries))
+    assert len(code.table) == expected
 
 
 def test_a_table_becomes_integers_of_its_unit() -> None:

@@ -31,6 +31,14 @@ def rows_of(name: str, *arguments: str) -> list[dict[str, Any]]:
     return list(found["rows"])
 
 
+# State bits, bits, entries: a hundredth above what trellis.json says, for the few weights.
+TRELLIS_LIMITS = [
+    (8, 1, 256, 0.2817), (8, 2, 256, 0.0754), (10, 2, 256, 0.0716), (12, 1, 256, 0.2702),
+    (12, 1.5, 256, 0.1381), (12, 2, 256, 0.0694), (12, 2.5, 256, 0.0363), (12, 3, 256, 0.01782),
+    (12, 4, 256, 0.00463), (16, 2, 256, 0.0674), (16, 3, 256, 0.01719), (16, 4, 1024, 0.0043),
+]  # fmt: skip
+
+
 @pytest.mark.slow
 def test_rate_distortion_holds_its_figures() -> None:
     """Mean square errors on unit Gaussian weights of a fresh seed, 65,536 samples (hyper.md 5)."""
@@ -42,8 +50,8 @@ def test_rate_distortion_holds_its_figures() -> None:
     assert mse["lattice, D 4, Korobov, companded, group 128", 4.0] <= 0.0072
     assert mse["lattice, D 4, Korobov, companded, group 128", 3.0] <= 0.0285
     assert mse["paper, U 1600, box 0.1, sigma 0.02", 6.0] == pytest.approx(1.41e-3, rel=0.05)
-    for state_bits, bits, most in [(8, 1, 0.283), (8, 2, 0.0752), (12, 2, 0.0695), (12, 3, 0.018)]:
-        assert mse[f"L {state_bits}, table of 256", bits] <= most
+    for state_bits, bits, entries, most in TRELLIS_LIMITS:
+        assert mse[f"L {state_bits}, table of {entries}", bits] <= most
     for row in rows:
         assert row["samples"] >= 65536
         # Nothing beats the rate-distortion limit, which has rows itself.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from edgecomp.checkpoint import Checkpoint, TensorEntry, context_length
 from edgecomp.compression.checks import CompressError
 from edgecomp.compression.fingerprint import sha256_of
 from edgecomp.compression.workfolder import WorkFolder
-from edgecomp.encode import ArraySource, CrvqSettings, TrellisSettings
+from edgecomp.encode import ArraySource, CrvqSettings, IndefiniteError, TrellisSettings
 from edgecomp.encode.raw import encode_raw
 from edgecomp.evaluation import build_model, load_original, read_tokens
 from edgecomp.progress import ProgressCallback
@@ -44,6 +45,7 @@ __all__ = [
     "encode_linears",
     "open_linears",
     "save_linears",
+    "tuning_errors",
     "usable_statistics",
 ]
 
@@ -184,16 +186,30 @@ def encode_linears(job: LinearsJob) -> int:
     All other tensors are there already, as they are stored. CompressError when tuning diverges,
     the device has not enough memory or a Hessian is not positive definite.
     """
+    from edgecomp.crvq.run import encode_model
+
+    with tuning_errors(job.settings):
+        return save_linears(job, encode_model(crvq_job(job)))
+
+
+LESS_MEMORY = {
+    "end-to-end": "give --finetune block, --device cpu or a smaller --context",
+    "block": "give --finetune none, --device cpu or a smaller --context",
+    "none": "give --device cpu or a smaller --context",
+}
+
+
+@contextmanager
+def tuning_errors(settings: CrvqSettings | TrellisSettings) -> Iterator[None]:
+    """CompressError in place of what ends a run whose linears are coded together."""
     import torch
 
-    from edgecomp.crvq.run import encode_model
-    from edgecomp.encode.crvq.definite import IndefiniteError
     from edgecomp.tuning.tuner import TuningError
 
     try:
-        return save_linears(job, encode_model(crvq_job(job)))
+        yield
     except IndefiniteError as error:
-        raise indefinite_error(str(error), job.settings) from error
+        raise indefinite_error(str(error), settings) from error
     except TuningError as error:
         raise CompressError(
             f"tuning failed: {error}", "give a longer --calibration text, or --finetune none"
@@ -201,8 +217,7 @@ def encode_linears(job: LinearsJob) -> int:
     except torch.OutOfMemoryError as error:
         reason = str(error).splitlines()[0]
         raise CompressError(
-            f"the device has not enough memory: {reason}",
-            "give --finetune block, --device cpu or a smaller --context",
+            f"the device has not enough memory: {reason}", LESS_MEMORY[settings.finetune]
         ) from error
 
 

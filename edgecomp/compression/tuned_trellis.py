@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edgecomp.checkpoint import TensorEntry
-from edgecomp.compression.checks import CompressError
 from edgecomp.compression.linears import (
     LinearsJob,
-    indefinite_error,
     original_network,
     student_network,
+    tuning_errors,
 )
-from edgecomp.encode import ArraySource, IndefiniteError, TrellisSettings
+from edgecomp.encode import ArraySource, TrellisSettings
 from edgecomp.encode.raw import encode_raw
 from edgecomp.encode.trellis.tensor import largest_distance
 from runtime_ops.formats import ColumnsFormat, EncodedTensor, TrellisFormat
@@ -34,7 +33,6 @@ def encode_tuned(job: LinearsJob, encode_first: EncodeFirst) -> int:
 
     from edgecomp.calibration.settings import choose_device
     from edgecomp.trellis.run import TrellisJob, tune_trellis
-    from edgecomp.tuning.tuner import TuningError
 
     assert isinstance(job.settings, TrellisSettings), "the settings of this codec"
     first = first_codes(job, encode_first)
@@ -51,21 +49,8 @@ def encode_tuned(job: LinearsJob, encode_first: EncodeFirst) -> int:
         statistics=job.statistics,
         first=coded,
     )
-    try:
+    with tuning_errors(job.settings):
         tuned = tune_trellis(tuning)
-    except IndefiniteError as error:
-        raise indefinite_error(str(error), job.settings) from error
-    except TuningError as error:
-        raise CompressError(
-            f"tuning failed: {error}", "give a longer --calibration text, or --finetune none"
-        ) from error
-    except torch.OutOfMemoryError as error:
-        reason = str(error).splitlines()[0]
-        less = "block" if job.settings.finetune == "end-to-end" else "none"
-        raise CompressError(
-            f"the device has not enough memory: {reason}",
-            f"give --finetune {less}, --device cpu or a smaller --context",
-        ) from error
     for name, tensor in {**first, **tuned.tensors}.items():
         job.folder.save(job.index(name), name, with_bound(job, name, tensor))
     for name, vector in tuned.vectors.items():

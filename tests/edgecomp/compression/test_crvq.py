@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import re
 import subprocess
@@ -21,17 +20,17 @@ from edgecomp.checkpoint import CheckpointError, open_checkpoint
 from edgecomp.compression import Calibration, CompressError, CompressReport, compress_checkpoint
 from edgecomp.compression.workfolder import work_folder_path
 from edgecomp.encode import CrvqSettings, WeightError
-from edgecomp.evaluation import load_compressed, load_original, read_tokens
+from edgecomp.evaluation import load_compressed
 from edgecomp.progress import Step
 from edgecomp.tuning import tuner
 from exporters.gguf import open_container
+from tests.edgecomp.compression.judged import CONTEXT, kl
 from tests.edgecomp.crvq.small_models import save_small, write_text
 
 pytestmark = pytest.mark.slow  # a minute in all; test_crvq_cli.py has a short one
 
 QUICK = CrvqSettings(codebook_bits=4, critical=0.1, sweeps=1, finetune="none", epochs=0.5)
 TUNED = replace(QUICK, finetune="end-to-end")
-CONTEXT = 32
 
 
 @pytest.fixture(scope="module")
@@ -65,23 +64,6 @@ def compress(
     checkpoint = open_checkpoint(str(folder))
     calibration = learned(text, statistics)
     return compress_checkpoint(checkpoint, settings, out, calibration=calibration, **callbacks)
-
-
-def kl(out: Path, folder: Path, text: Path) -> float:
-    """Of the container from the original, over 8 windows; its checksums are computed as well."""
-    with open_container(out) as container:
-        assert container.verify() == []
-    tokens = read_tokens(folder / "tokenizer.json", text.read_text())[: 8 * CONTEXT]
-    windows = torch.from_numpy(tokens.reshape(8, CONTEXT))
-    networks: list[Any] = [
-        load_original(open_checkpoint(str(folder))).network,
-        load_compressed(out).network,
-    ]
-    with torch.no_grad():
-        wanted, given = (n(input_ids=windows).logits.log_softmax(-1) for n in networks)
-    found = float((wanted.exp() * (wanted - given)).sum(-1).mean())
-    assert math.isfinite(found)
-    return found
 
 
 SETTINGS: dict[str, dict[str, object]] = {

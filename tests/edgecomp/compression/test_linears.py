@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from edgecomp.calibration import Site
 from edgecomp.checkpoint import open_checkpoint
@@ -49,3 +50,23 @@ def test_transposed_linears(
     else:
         assert linears.coded_names(checkpoint, CrvqSettings(), notes.append) == names
     assert notes == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [
+        (TrellisSettings(finetune="end-to-end"), "give --finetune block, --device cpu or"),
+        (TrellisSettings(finetune="block"), "give --finetune none, --device cpu or"),
+        (CrvqSettings(finetune="none"), "give --device cpu or a smaller --context"),
+    ],
+)
+def test_a_device_without_enough_memory(
+    settings: CrvqSettings | TrellisSettings, hint: str
+) -> None:
+    """The hint asks for less than what was asked for."""
+    with (
+        pytest.raises(CompressError, match="not enough memory: tried 9 GiB") as caught,
+        linears.tuning_errors(settings),
+    ):
+        raise torch.OutOfMemoryError("tried 9 GiB\nand more")
+    assert caught.value.hint.startswith(hint)

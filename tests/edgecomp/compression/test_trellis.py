@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from edgecomp.calibration import CalibrateSettings, CalibrationError, calibrate_checkpoint
 from edgecomp.checkpoint import open_checkpoint
@@ -17,17 +16,16 @@ from edgecomp.compression import Calibration, CompressError, CompressReport, com
 from edgecomp.compression.workfolder import finished_tensors, work_folder_path
 from edgecomp.encode import SettingsError, TrellisSettings, WeightError
 from edgecomp.encode.settings.trellis import TABLE_ENTRIES, TRELLIS_BITS
-from edgecomp.evaluation import load_compressed, load_original, read_tokens
 from edgecomp.progress import Step
 from exporters.gguf import open_container
 from runtime_ops import native
 from runtime_ops.formats import ColumnsFormat, RawFormat, TrellisFormat
+from tests.edgecomp.compression.judged import CONTEXT, kl
 from tests.edgecomp.conftest import tiny_tensors, write_model
 from tests.edgecomp.crvq.small_models import save_small, write_text
 
 PLAIN = TrellisSettings(bits=3, state_bits=8)
 TUNED = replace(PLAIN, bits=2, finetune="end-to-end", epochs=0.5)
-CONTEXT = 32
 UP = "model.layers.1.mlp.up_proj.weight"
 
 
@@ -62,23 +60,6 @@ def compress(
         known = Calibration(text, statistics, context=CONTEXT, device="cpu")
     checkpoint = open_checkpoint(str(folder))
     return compress_checkpoint(checkpoint, settings, out, calibration=known, **callbacks)
-
-
-def kl(out: Path, folder: Path, text: Path) -> float:
-    """Of the container from the original, over 8 windows; its checksums are computed as well."""
-    with open_container(out) as container:
-        assert container.verify() == []
-    tokens = read_tokens(folder / "tokenizer.json", text.read_text())[: 8 * CONTEXT]
-    windows = torch.from_numpy(tokens.reshape(8, CONTEXT))
-    networks: list[Any] = [
-        load_original(open_checkpoint(str(folder))).network,
-        load_compressed(out).network,
-    ]
-    with torch.no_grad():
-        wanted, given = (n(input_ids=windows).logits.log_softmax(-1) for n in networks)
-    found = float((wanted.exp() * (wanted - given)).sum(-1).mean())
-    assert math.isfinite(found)
-    return found
 
 
 def formats(out: Path) -> dict[str, Any]:

@@ -29,8 +29,9 @@ from edgecomp.calibration import CalibrateSettings, calibrate_checkpoint
 from edgecomp.checkpoint import Checkpoint, open_checkpoint
 from edgecomp.compression import Calibration
 from edgecomp.compression.job import Job, encode_tensors, linears_job, write
-from edgecomp.compression.linears import LinearsJob, crvq_job, save_linears
+from edgecomp.compression.linears import LinearsJob
 from edgecomp.compression.model_keys import accepted_bundle
+from edgecomp.compression.tuned_crvq import crvq_job, save_linears
 from edgecomp.compression.workfolder import WorkFolder
 from edgecomp.crvq.coded_model import CodedModel
 from edgecomp.crvq.run import CODEC, CrvqJob, first_codes

@@ -19,7 +19,6 @@ from edgecomp.compression.fingerprint import job_text, sha256_of
 from edgecomp.compression.linears import (
     Calibration,
     LinearsJob,
-    encode_linears,
     indefinite_error,
     open_linears,
 )
@@ -27,6 +26,7 @@ from edgecomp.compression.model_keys import accepted_bundle
 from edgecomp.compression.report import CompressReport, RawTensor, raw_reason
 from edgecomp.compression.tensor_settings import input_statistics, tensor_settings
 from edgecomp.compression.trellis_tables import fitted_codes
+from edgecomp.compression.tuned_crvq import encode_crvq
 from edgecomp.compression.tuned_trellis import encode_tuned
 from edgecomp.compression.workfolder import (
     ForeignFolderError,
@@ -181,7 +181,7 @@ def linears_job(job: Job, folder: WorkFolder) -> LinearsJob | None:
 def encode_together(job: Job, linears: LinearsJob, folder: WorkFolder) -> int:
     """Saves the codes of all linears in the work folder; returns the linears' weights."""
     if isinstance(job.settings, CrvqSettings):
-        return encode_linears(linears)
+        return encode_crvq(linears)
 
     def encode_first(entry: TensorEntry) -> EncodedTensor:
         place = linears.names.index(entry.name)

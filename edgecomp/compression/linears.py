@@ -1,4 +1,4 @@
-"""CRVQ's part of a compression: the linears of all blocks, coded together, into the work folder."""
+"""The linears of all blocks, where a codec codes them together: what they are, what they read."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from edgecomp.checkpoint import Checkpoint, TensorEntry, context_length
 from edgecomp.compression.checks import CompressError
 from edgecomp.compression.fingerprint import sha256_of
 from edgecomp.compression.workfolder import WorkFolder
-from edgecomp.encode import ArraySource, CrvqSettings, IndefiniteError, TrellisSettings
-from edgecomp.encode.raw import encode_raw
+from edgecomp.encode import CrvqSettings, IndefiniteError, TrellisSettings
 from edgecomp.evaluation import build_model, load_original, read_tokens
 from edgecomp.progress import ProgressCallback
 from runtime_ops.formats import EncodedTensor
@@ -35,16 +34,13 @@ from runtime_ops.native import decode
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgecomp.crvq.coded_model import CodedModel
-    from edgecomp.crvq.run import CrvqJob
-
 __all__ = [
     "Calibration",
     "LinearsJob",
-    "crvq_job",
-    "encode_linears",
+    "indefinite_error",
     "open_linears",
-    "save_linears",
+    "original_network",
+    "student_network",
     "tuning_errors",
     "usable_statistics",
 ]
@@ -180,18 +176,6 @@ def usable_statistics(
     return open_statistics(folder.statistics, checkpoint)
 
 
-def encode_linears(job: LinearsJob) -> int:
-    """Saves every linear and every tuned vector in the work folder; returns the linears' weights.
-
-    All other tensors are there already, as they are stored. CompressError when tuning diverges,
-    the device has not enough memory or a Hessian is not positive definite.
-    """
-    from edgecomp.crvq.run import encode_model
-
-    with tuning_errors(job.settings):
-        return save_linears(job, encode_model(crvq_job(job)))
-
-
 LESS_MEMORY = {
     "end-to-end": "give --finetune block, --device cpu or a smaller --context",
     "block": "give --finetune none, --device cpu or a smaller --context",
@@ -228,45 +212,6 @@ def indefinite_error(message: str, settings: CrvqSettings | TrellisSettings) -> 
     if settings.damping >= usual:
         hint = "give a larger --damping, or statistics of a longer --calibration text"
     return CompressError(f"{message} with a damping of {settings.damping:g}", hint)
-
-
-def crvq_job(job: LinearsJob) -> CrvqJob:
-    """The job as the stages of edgecomp.crvq.run take it; their files go to the work folder."""
-    import torch
-
-    from edgecomp.crvq.run import CrvqJob
-
-    assert isinstance(job.settings, CrvqSettings), "the settings of this codec"
-    return CrvqJob(
-        checkpoint=job.checkpoint,
-        statistics=job.statistics,
-        settings=job.settings,
-        linears=job.names,
-        tokens=torch.from_numpy(job.tokens),
-        original=lambda: original_network(job),
-        student=lambda: student_network(job),
-        device=torch.device(choose_device(job.calibration.device)),
-        folder=job.folder.path,
-        progress=job.progress,
-        note=job.note,
-    )
-
-
-def save_linears(job: LinearsJob, coded: CodedModel) -> int:
-    """Saves coded linears and tuned vectors in the work folder; returns the linears' weights."""
-    from edgecomp.crvq.tensors import coded_tensors, folds, tuned_vectors
-
-    assert isinstance(job.settings, CrvqSettings), "the settings of this codec"
-    weights = 0
-    for name, tensor in coded_tensors(coded, job.checkpoint, job.settings):
-        job.folder.save(job.index(name), name, tensor)
-        weights += tensor.n_weights
-    for name, vector in tuned_vectors(coded).items():
-        job.folder.save(job.index(name), name, encode_raw(ArraySource(vector)))
-    folded = len(folds(coded, job.checkpoint))
-    if folded and job.settings.critical > 0:
-        job.note(f"{folded} permutations lie in the rows of the matrices in front")
-    return weights
 
 
 def window_context(checkpoint: Checkpoint, calibration: Calibration) -> int:

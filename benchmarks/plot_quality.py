@@ -1,4 +1,4 @@
-"""An SVG of what compression costs: KL divergence over file size, a line for each system and codec.
+"""An SVG of what compression costs: KL divergence over file size, a line for each codec.
 
 From what `language_model.py --json` printed; several files are drawn as one, so that rows can be
 measured in parts. The same rows give the same bytes. Example:
@@ -37,14 +37,16 @@ class Point:
 
 
 def lines(rows: Iterable[Row]) -> dict[str, list[Point]]:
-    """The points of each system and codec by size, in the order of the rows; KL 0 has no place."""
+    """The points of each system, codec and preset by size; KL 0 has no place."""
     found: dict[str, list[Point]] = {}
     for row in rows:
         kl, n_bytes = row["kl"], row["file_bytes"]
         if not isinstance(kl, float) or not isinstance(n_bytes, int) or kl <= 0:
             continue
-        names = [str(row["system"]), str(row["codec"])]
         settings = str(row["settings"])
+        names = [str(row["system"]), str(row["codec"])]
+        if row["codec"] == "winding":
+            names.append(settings.partition(",")[0])  # its presets have little in common
         label = settings if len(settings) <= LABEL_CHARACTERS else ""
         name = ", ".join(dict.fromkeys(names))
         found.setdefault(name, []).append(Point(n_bytes / 1e6, kl, label))

@@ -25,12 +25,12 @@ ROWS: list[plot_quality.Row] = [
 
 def test_lines() -> None:
     found = plot_quality.lines(ROWS)
-    assert list(found) == ["llama.cpp", "edgecomp, winding"]
+    assert list(found) == ["llama.cpp", "edgecomp, winding, lattice"]
     assert found["llama.cpp"] == [
         plot_quality.Point(2.5, 0.2, "IQ2_S"),
         plot_quality.Point(4.0, 0.01, "Q4_0"),
     ]
-    assert found["edgecomp, winding"] == [plot_quality.Point(3.0, 0.05, "")]
+    assert found["edgecomp, winding, lattice"] == [plot_quality.Point(3.0, 0.05, "")]
 
 
 def drawn(folder: Path, files: list[Path]) -> bytes:
@@ -54,5 +54,5 @@ def test_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     svg = drawn(tmp_path, [both])
     assert svg == drawn(tmp_path, halves)
     texts = {node.text for node in ElementTree.fromstring(svg).iter() if node.text}
-    assert {"llama.cpp", "edgecomp, winding", "IQ2_S", "Q4_0", "file, MB"} <= texts
+    assert {"llama.cpp", "edgecomp, winding, lattice", "IQ2_S", "Q4_0", "file, MB"} <= texts
     assert len(svg) < 40_000

@@ -247,6 +247,12 @@ def test_wheel_holds_exactly_the_packages(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "tests" / "devices", source / "tests" / "devices", ignore=ignored)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
+    expected = {
+        path.relative_to(source).as_posix()
+        for package in PACKAGES
+        for path in (source / package).rglob("*")
+        if path.is_file()
+    }
     options = ["--no-deps", "--no-build-isolation", "--disable-pip-version-check", "-q"]
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", *options, "-w", str(tmp_path), str(source)],
@@ -263,12 +269,6 @@ def test_wheel_holds_exactly_the_packages(tmp_path: Path) -> None:
         "edgecomp/encode/_encoder",
         "runtime_ops/_native",
     ]
-    expected = {
-        path.relative_to(source).as_posix()
-        for package in PACKAGES
-        for path in (source / package).rglob("*")
-        if path.is_file()
-    }
     assert names - info - built == expected
     for name in ("edgecomp/data/bookworm/model.safetensors", "edgecomp/encode/korobov.json",
                  "runtime_ops/csrc/edgecomp.h", "edgecomp/encode/csrc/winding.c",

@@ -132,7 +132,7 @@ def test_feedback_lowers_the_loss(rotation: int) -> None:
 
 def test_windows_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Feedback within windows of 128 columns and between them is that in one window."""
-    hessian, weight = a_hessian(320), gaussian((32, 320))
+    hessian, weight = a_hessian(320), gaussian((256, 320))
     losses = []
     for window in (128, 32, 1024):
         monkeypatch.setattr(matrix, "WINDOW", window)

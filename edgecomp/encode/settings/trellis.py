@@ -24,8 +24,8 @@ class TrellisSettings:
     Matrices take `bits` per weight, embeddings and head `outer_bits` (None: one more than `bits`,
     at most 8), by the best known trellis of 2**state_bits states. Its values are a table of 256, or
     1,024 above 3 bits with 65,536 states, and 4,096 of 16 bits above 6 bits; `table_entries` makes
-    the first two smaller. `refit` fits a table to the weights of each kind of tensor. An error in a row
-    counts the row's mean square to the `row_power`, beside other rows of its band: 1 is what a
+    the first two smaller. `refit` fits a table to the weights of each kind of tensor. An error in a
+    row counts the row's mean square to the `row_power`, beside other rows of its band: 1 is what a
     product asks for, embeddings take half of it, since rows that are looked up are normalised
     later. `rotate` applies a seeded Hadamard rotation to a matrix's input; `feedback` lets an error
     move the targets of columns that come later, by the Hessian of a calibration (without one there

@@ -4,16 +4,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
-CSRC := $(wildcard runtime_ops/csrc/* edgecomp/encode/csrc/*)
+CSRC := $(wildcard runtime_ops/csrc/* runtime_ops/csrc/*/* edgecomp/encode/csrc/*)
 
 CC ?= cc
 AR ?= ar
 # No contraction to fused multiply-add: results are specified operation by operation.
-CFLAGS := -std=c99 -O3 -ffp-contract=off -fPIC -fvisibility=hidden -Wall -Wextra
+CFLAGS := -std=c99 -O3 -ffp-contract=off -fPIC -fvisibility=hidden -Wall -Wextra -Iruntime_ops/csrc
 # A folder for each machine that is compiled for, such as build/x86_64-linux-gnu.
 BUILD ?= build/$(shell $(CC) -dumpmachine)
-RUNTIME_SOURCES := $(filter-out %_main.c,$(wildcard runtime_ops/csrc/*.c))
-RUNTIME_HEADERS := $(wildcard runtime_ops/csrc/*.h runtime_ops/csrc/*.inc)
+RUNTIME_SOURCES := $(filter-out %_main.c,$(wildcard runtime_ops/csrc/*/*.c))
+RUNTIME_HEADERS := $(wildcard runtime_ops/csrc/*.h runtime_ops/csrc/*/*.h runtime_ops/csrc/*/*.inc)
 RUNTIME_OBJECTS := $(patsubst runtime_ops/csrc/%.c,$(BUILD)/runtime/%.o,$(RUNTIME_SOURCES))
 
 .PHONY: demo test test-quick lint runtime clean

@@ -26,7 +26,7 @@ HEADERS = {
 
 def runtime_sources() -> list[Path]:
     """C files of the runtime, without the programs (`*_main.c`)."""
-    return sorted(path for path in RUNTIME.glob("*.c") if not path.name.endswith("_main.c"))
+    return sorted(path for path in RUNTIME.glob("*/*.c") if not path.name.endswith("_main.c"))
 
 
 def declarations(header: str) -> str:

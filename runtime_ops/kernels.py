@@ -1,4 +1,4 @@
-"""The table of kernels, from csrc/kernels.inc: what exists for which instruction set.
+"""The table of kernels, from csrc/kernels/kernels.inc: what exists for which instruction set.
 
 `python -m runtime_ops.kernels` prints it as docs/kernels.md holds it.
 """
@@ -33,8 +33,8 @@ OPERATIONS = {
 
 HEAD = """# Kernels
 
-Made from runtime_ops/csrc/kernels.inc by `python -m runtime_ops.kernels`; a test compares. The
-fastest set that the machine has is chosen at run time. Every kernel returns the bytes of its
+Made from runtime_ops/csrc/kernels/kernels.inc by `python -m runtime_ops.kernels`; a test compares.
+The fastest set that the machine has is chosen at run time. Every kernel returns the bytes of its
 specification: tests/runtime_ops/test_kernels.py compares them on this machine, with sanitizers, and
 under qemu for aarch64 and ARMv7.
 
@@ -57,7 +57,7 @@ class Kernel:
 
 def kernel_table() -> tuple[Kernel, ...]:
     """All kernels, in the order of kernels.inc."""
-    text = (Path(__file__).parent / "csrc" / "kernels.inc").read_text()
+    text = (Path(__file__).parent / "csrc" / "kernels" / "kernels.inc").read_text()
     return tuple(Kernel(*row) for row in ROW.findall(text))
 
 

@@ -35,11 +35,11 @@ C_HEADERS = "".join(
     (ROOT / "runtime_ops" / "csrc" / name).read_text()
     for name in (
         "edgecomp.h",
-        "gguf.h",
-        "container_keys.h",
-        "container_codecs.h",
-        "container_codecs.c",
-        "container.c",
+        "container/gguf.h",
+        "container/container_keys.h",
+        "container/container_codecs.h",
+        "container/container_codecs.c",
+        "container/container.c",
     )
 )
 LIMITS = {

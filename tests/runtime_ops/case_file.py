@@ -1,4 +1,4 @@
-"""Test cases as runtime_ops/csrc/vectors_main.c reads them."""
+"""Test cases as runtime_ops/csrc/programs/vectors_main.c reads them."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         pytest.skip(f"stack NOT TESTED: {compiler} is clang, which counts otherwise")
     folder = tmp_path_factory.mktemp("stack")
     found = CallGraph()
-    for source in sorted(CSRC.glob("*.c")):
+    for source in sorted(CSRC.glob("*/*.c")):
         if source.name.endswith("_main.c"):
             continue
         out = folder / f"{source.stem}.o"

@@ -16,7 +16,10 @@ ROW = re.compile(r"^EC_KERNEL\((\w+), (\w+)\)$", flags=re.M)
 INSTRUCTION_SETS = {
     "scalar": "every machine, C99",
     "avx2": "x86-64 with AVX2",
+    "avx512": "x86-64 with AVX-512 F, BW, VL, VBMI and VNNI",
     "neon": "aarch64",
+    "neon_dotprod": "aarch64 with dotprod",
+    "neon_i8mm": "aarch64 with dotprod and i8mm",
     "neon_armv7": "ARMv7 with NEON",
 }
 # Operation: the function of runtime_ops.reference that specifies it, and what it returns.
@@ -28,6 +31,11 @@ OPERATIONS = {
     "decode_f32_tr": ("decode_f32_tr", "weights (float32) of tiles of a trellis"),
     "hadamard_f32": ("hadamard", "products with a Hadamard matrix (float32)"),
     "dots_f32_f32": ("gemv_f32", "eight partial sums of each product (float32 by float32)"),
+    "quantise_i8": ("quantise", "activations as int8 with a scale for each block"),
+    "decode_i8_tr": ("integer_matrix", "table entries (int8) of tiles of a trellis"),
+    "gemv_i8_tr": ("matmul_i8", "products of a trellis with one token's int8 activations"),
+    "dots_i8": ("matmul_i8", "products of a panel of int8 weights with int8 activations"),
+    "dots_i16": ("matmul_i8", "products of a panel of int16 weights with int8 activations"),
 }
 
 

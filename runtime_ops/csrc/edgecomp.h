@@ -126,7 +126,10 @@ EC_API ec_status ec_tensor_check(ec_tensor *tensor);
 typedef enum ec_isa {
     EC_ISA_SCALAR = 0,
     EC_ISA_AVX2,
+    EC_ISA_AVX512,       /* F, BW, VL, VBMI and VNNI */
     EC_ISA_NEON,
+    EC_ISA_NEON_DOTPROD,
+    EC_ISA_NEON_I8MM,
     EC_ISA_NEON_ARMV7,
     EC_ISA_COUNT,        /* grows with new ones */
     EC_ISA_BEST = 0x7FFF /* in calls: the fastest kernel that there is */
@@ -168,6 +171,30 @@ EC_API ec_status ec_gemv(const ec_tensor *tensor, uint64_t first_row, uint64_t n
  * of weights is decoded once for up to 16 tokens. Sums always run in eight lanes (reference.gemm). */
 EC_API ec_status ec_gemm(const ec_tensor *tensor, uint64_t first_row, uint64_t n_rows, const float *x,
                   uint64_t n_tokens, float *y, ec_isa isa);
+
+/* ---- products with int8 activations ------------------------------------------------------------ */
+
+/* Columns that share a scale of the activations. */
+#define EC_BLOCK 32
+
+/* Whether the weights are integers times scales, which ec_matmul_i8 takes: trellises, uniform integers,
+ * codebooks whose sums fit 16 bits, windings without centres and classes. 0 for all others, which ec_gemm takes. */
+EC_API int ec_tensor_is_integer(const ec_tensor *tensor);
+
+/* Bytes of n_tokens quantised inputs of such a tensor; 0 when they are too many to count. Tensors that share
+ * prepared inputs share these too. */
+EC_API uint64_t ec_quantised_bytes(const ec_tensor *tensor, uint64_t n_tokens);
+
+/* Quantises prepared inputs (float32 [n_tokens][d_in]), a block of each matrix at a time: reference.quantise.
+ * `quantised` has ec_quantised_bytes and is aligned to 64 of them. */
+EC_API ec_status ec_input_quantise(const ec_tensor *tensor, const float *x, uint64_t n_tokens, void *quantised,
+                                   ec_isa isa);
+
+/* y = W x for several tokens: y float32 [n_tokens][y_stride], of which the first n_rows of each are written,
+ * for rows first_row .. first_row + n_rows - 1: reference.matmul_i8. The result of a row and a token does not
+ * depend on the range or the other tokens. Rows are best shared out among threads in multiples of 16. */
+EC_API ec_status ec_matmul_i8(const ec_tensor *tensor, uint64_t first_row, uint64_t n_rows, const void *quantised,
+                              uint64_t n_tokens, float *y, uint64_t y_stride, ec_isa isa);
 
 /* ---- container -------------------------------------------------------------------------------- */
 

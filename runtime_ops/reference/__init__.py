@@ -6,10 +6,20 @@ rounding per operation, never fused; sums run in a stated order.
 
 from runtime_ops.reference.crvq import (
     crvq_codes,
+    crvq_sums,
     decode_f32_cb,
     gemv_f32_crvq_table,
     row_scales,
     table_f32_cb,
+)
+from runtime_ops.reference.integers import (
+    BLOCK,
+    IntegerMatrix,
+    integer_matrix,
+    is_integer,
+    matmul_blocks,
+    matmul_i8,
+    quantise,
 )
 from runtime_ops.reference.products import gemm, gemv, gemv_f32, prepare
 from runtime_ops.reference.trellis import (
@@ -22,11 +32,13 @@ from runtime_ops.reference.trellis import (
     unrotate,
 )
 from runtime_ops.reference.weights import decode, decode_matrix, stored_matrix
-from runtime_ops.reference.winding import GROUP_FACTORS, decode_f32_wd, unpack_indices
+from runtime_ops.reference.winding import GROUP_FACTORS, decode_f32_wd, integers_wd, unpack_indices
 
 __all__ = [
-    "GROUP_FACTORS", "crvq_codes", "decode", "decode_f32_cb", "decode_f32_tr", "decode_f32_wd",
-    "decode_matrix", "gemm", "gemv", "gemv_f32", "gemv_f32_crvq_table", "hadamard", "prepare",
-    "rotate", "row_scales", "signs", "stored_matrix", "table_f32_cb", "trellis_places",
-    "trellis_states", "unpack_indices", "unrotate",
+    "BLOCK", "GROUP_FACTORS", "IntegerMatrix", "crvq_codes", "crvq_sums", "decode", "decode_f32_cb",
+    "decode_f32_tr", "decode_f32_wd", "decode_matrix", "gemm", "gemv", "gemv_f32",
+    "gemv_f32_crvq_table", "hadamard", "integer_matrix", "integers_wd", "is_integer",
+    "matmul_blocks", "matmul_i8", "prepare", "quantise", "rotate", "row_scales", "signs",
+    "stored_matrix", "table_f32_cb", "trellis_places", "trellis_states", "unpack_indices",
+    "unrotate",
 ]  # fmt: skip

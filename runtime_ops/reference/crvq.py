@@ -45,12 +45,18 @@ def decode_f32_cb(
     `scales` float32 (rows,). Sums are integers of at most 2**25; beyond 2**24, which only int16
     codebooks reach, their conversion to float32 rounds, to nearest, ties to even.
     """
+    weights: NDArray[np.float32] = scales[:, None] * crvq_sums(fmt, codes).astype(np.float32)
+    return weights
+
+
+def crvq_sums(fmt: CrvqFormat, codes: list[NDArray[np.uint8]]) -> NDArray[np.int64]:
+    """Sums of codewords, integers (rows, groups * dim): weights without their scales."""
     values = fmt.values
     sums = values[0][codes[0]]
     for stage in range(1, fmt.stages):
         sums[:, : codes[stage].shape[1]] += values[stage][codes[stage]]
-    weights: NDArray[np.float32] = scales[:, None] * sums.reshape(len(sums), -1).astype(np.float32)
-    return weights
+    whole: NDArray[np.int64] = sums.reshape(len(sums), -1)
+    return whole
 
 
 def table_f32_cb(codewords: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -53,8 +53,24 @@ def decode_f32_wd(
     writes, counts as the last class with a larger code.
     """
     centre, class_scales = params[: fmt.dim], params[fmt.dim :]
-    classes = np.minimum(indices // np.uint32(fmt.codes), np.uint32(fmt.classes - 1))
-    codes = indices - classes * np.uint32(fmt.codes)
+    classes = _classes(fmt, indices)
+    scales = class_scales[classes] * factors
+    weights: NDArray[np.float32] = centre + scales[:, None] * integers_wd(fmt, indices).astype(
+        np.float32
+    )
+    return weights
+
+
+def _classes(fmt: WindingFormat, indices: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    classes: NDArray[np.uint32] = np.minimum(
+        indices // np.uint32(fmt.codes), np.uint32(fmt.classes - 1)
+    )
+    return classes
+
+
+def integers_wd(fmt: WindingFormat, indices: NDArray[np.uint32]) -> NDArray[np.int32]:
+    """The whole numbers of winding indices, int32 (n, dim): weights without centre and scales."""
+    codes = indices - _classes(fmt, indices) * np.uint32(fmt.codes)
     points = codes - np.uint32(fmt.centre)  # wraps at the centre node, whose value is 0 anyway
     angles = points[:, None] * np.array(fmt.generator, np.uint32) + np.array(fmt.shift, np.uint32)
     x = (angles.astype(np.uint64) * np.uint64(fmt.levels) >> np.uint64(32)).astype(np.int32)
@@ -64,6 +80,4 @@ def decode_f32_wd(
         values = np.array(fmt.table, np.int32)[x]
     if fmt.centre:
         values[codes == 0] = 0
-    scales = class_scales[classes] * factors
-    weights: NDArray[np.float32] = centre + scales[:, None] * values.astype(np.float32)
-    return weights
+    return values

@@ -49,7 +49,7 @@ static void decode_groups(const ec_decoder *decoder, uint32_t n_stages, uint64_t
         unpack_codes(packed, plan->code_bits, first, n, unpacked[k]);
         codes[k] = unpacked[k];
     }
-    decoder->kernels.decode_f32_cb(plan, codes, n_stages, n, ec_row_scale(decoder->matrix, row), out);
+    decoder->kernels.decode_f32_cb(plan, codes, n_stages, n, ec_decoder_scale(decoder, row), out);
 }
 
 void ec_crvq_decode(const ec_decoder *decoder, uint64_t first, uint64_t count, float *out) {

@@ -25,6 +25,7 @@ float ec_half_to_float(uint16_t half) {
 
 ec_status ec_decoder_start(const ec_matrix *matrix, ec_isa isa, ec_decoder *decoder) {
     decoder->matrix = matrix;
+    decoder->unscaled = 0;
     if (!ec_kernels_for(isa, &decoder->kernels)) return EC_UNSUPPORTED;
     if (matrix->codec == EC_CODEC_WINDING) ec_winding_start(matrix, &decoder->winding);
     if (matrix->codec == EC_CODEC_CRVQ) ec_crvq_start(matrix, &decoder->crvq);

@@ -9,6 +9,7 @@
 /* What is done once for a call: kernels chosen, parameters made ready. */
 typedef struct ec_decoder {
     const ec_matrix *matrix;
+    int unscaled;            /* 1: weights come without their scales: integers, where they are */
     ec_kernels kernels;
     ec_winding_plan winding; /* of a winding */
     ec_crvq_plan crvq;       /* of a crvq matrix */
@@ -56,8 +57,16 @@ static inline uint32_t ec_crvq_group_stages(const ec_crvq_plan *plan, uint64_t g
     return n;
 }
 
+/* The factor of a group of a winding by its byte. */
+float ec_winding_factor(uint8_t byte);
+
 /* The scale of a row of a crvq matrix or a trellis. */
 float ec_row_scale(const ec_matrix *matrix, uint64_t row);
+
+/* The same as a decoder applies it. */
+static inline float ec_decoder_scale(const ec_decoder *decoder, uint64_t row) {
+    return decoder->unscaled ? 1.0f : ec_row_scale(decoder->matrix, row);
+}
 
 float ec_half_to_float(uint16_t half);
 

@@ -16,6 +16,15 @@ static uint32_t first_bit(const ec_trellis *t, uint32_t i) {
     return (i % apart * per_byte + i / apart) / t->dim * t->step_bits;
 }
 
+static void fill_states(ec_trellis_plan *plan) {
+    for (uint32_t d = 0; d < 2; d++) {
+        for (uint32_t state = 0; state < EC_STATES; state++) {
+            uint32_t angle = (state ^ state >> plan->fold) * plan->multipliers[d];
+            plan->by_state[d][state] = (int8_t)plan->table[angle >> (32 - plan->table_bits)];
+        }
+    }
+}
+
 void ec_trellis_start(const ec_matrix *m, ec_trellis_plan *plan) {
     const ec_trellis *t = &m->trellis;
     plan->state_bits = t->state_bits;
@@ -25,6 +34,9 @@ void ec_trellis_start(const ec_matrix *m, ec_trellis_plan *plan) {
     plan->wide = t->wide;
     plan->table = t->table;
     for (uint32_t i = 0; i < EC_TILE_WEIGHTS; i++) plan->bits[i] = (uint16_t)first_bit(t, i);
+    plan->step_bits = t->step_bits;
+    plan->dim = t->dim;
+    if (t->state_bits == 8 && !t->wide) fill_states(plan);
     plan->tile_bytes = ec_trellis_tile_bytes(t);
     plan->band_bytes = ec_trellis_band_bytes(t, m->columns);
 }
@@ -35,7 +47,7 @@ static void decode_row(const ec_decoder *decoder, uint64_t row, uint64_t column,
     const ec_trellis_plan *plan = &decoder->trellis;
     const uint8_t *band = decoder->matrix->codes + row / EC_BAND_ROWS * plan->band_bytes;
     const uint16_t *bits = plan->bits + row % EC_BAND_ROWS * EC_STRIP_COLUMNS;
-    float scale = ec_row_scale(decoder->matrix, row);
+    float scale = ec_decoder_scale(decoder, row);
     for (uint64_t j = column; j < column + n; j++) {
         uint32_t bit = bits[j % EC_STRIP_COLUMNS], used = (bit & 7) + plan->state_bits;
         const uint8_t *byte = band + j / EC_STRIP_COLUMNS * plan->tile_bytes + (bit >> 3);
@@ -74,7 +86,7 @@ static void decode_band(const ec_decoder *decoder, const ec_region *region, floa
     float scales[EC_BAND_ROWS] = {0}; /* 0 beyond the region */
     float some[EC_BAND_ROWS][RUN_TILES * EC_STRIP_COLUMNS];
     size_t first_row = (size_t)(region->row % EC_BAND_ROWS), n_rows = (size_t)region->n_rows;
-    for (size_t i = 0; i < n_rows; i++) scales[first_row + i] = ec_row_scale(decoder->matrix, region->row + i);
+    for (size_t i = 0; i < n_rows; i++) scales[first_row + i] = ec_decoder_scale(decoder, region->row + i);
     uint64_t column = region->column, left = region->n_columns;
     while (left > 0) {
         size_t lead = (size_t)(column % EC_STRIP_COLUMNS), n;

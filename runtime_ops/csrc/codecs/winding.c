@@ -9,7 +9,7 @@ static const float step[16] = {
     0x1.306fep-1f,  0x1.2387a6p-1f, 0x1.172b84p-1f, 0x1.0b5586p-1f,
 };
 
-static float group_factor(uint8_t byte) {
+float ec_winding_factor(uint8_t byte) {
     if (byte == 0) return 0.0f;
     uint32_t j = 255u - byte;
     return step[j % 16] / (float)(UINT32_C(1) << (j / 16));
@@ -75,11 +75,12 @@ void ec_winding_start(const ec_matrix *m, ec_winding_plan *plan) {
 }
 
 /* Sets the scales of all classes for the group that weight `first` is in. */
-static void enter_group(const ec_matrix *m, uint64_t first, ec_winding_plan *plan) {
+static void enter_group(const ec_decoder *decoder, uint64_t first, ec_winding_plan *plan) {
+    const ec_matrix *m = decoder->matrix;
     const ec_winding *w = &m->winding;
-    float factor = w->group != 0 ? group_factor(m->scales[first / w->group]) : 1.0f;
+    float factor = w->group != 0 ? ec_winding_factor(m->scales[first / w->group]) : 1.0f;
     for (uint32_t j = 0; j < w->classes; j++) {
-        plan->class_scale[j] = ec_load_f32(m->params + 4 * (w->dim + j)) * factor;
+        plan->class_scale[j] = decoder->unscaled ? 1.0f : ec_load_f32(m->params + 4 * (w->dim + j)) * factor;
     }
 }
 
@@ -98,7 +99,7 @@ void ec_winding_decode(ec_decoder *decoder, uint64_t first, uint64_t count, floa
         if (count < weights) weights = count;
         size_t n = (size_t)((lead + weights + w->dim - 1) / w->dim);
 
-        enter_group(m, first, plan);
+        enter_group(decoder, first, plan);
         if (plan->digits != 0) {
             unpack_radix(m, plan, index, n, indices);
         } else {

@@ -31,6 +31,9 @@
 #define EC_MAX_ROTATION 4096 /* columns that are rotated together */
 #define EC_TILE_WEIGHTS (EC_BAND_ROWS * EC_STRIP_COLUMNS)
 #define EC_TILE_SLACK 16    /* bytes behind tiles that kernels may read */
+#define EC_BLOCK_TILES (EC_BLOCK / EC_STRIP_COLUMNS)
+#define EC_BLOCK_WEIGHTS (EC_BLOCK_TILES * EC_TILE_WEIGHTS) /* of a band */
+#define EC_STATES 256       /* of a trellis whose states are bytes */
 
 /* A winding made ready for the kernels: derived sizes, parameters in registers' width. */
 typedef struct ec_winding_plan {
@@ -77,6 +80,8 @@ typedef struct ec_trellis_plan {
     const uint8_t *table;
     uint16_t bits[EC_TILE_WEIGHTS];
     uint64_t tile_bytes, band_bytes;
+    uint32_t step_bits, dim;
+    int8_t by_state[2][EC_STATES]; /* value of weight d of a step by its state: states of 8 bits, int8 table */
 } ec_trellis_plan;
 
 /* Some tiles of a band, and where their weights go. */
@@ -91,6 +96,36 @@ typedef struct ec_tiles {
 
 /* Writes 4 n weights of each of 16 rows: table entries times the row's scale. */
 typedef void ec_decode_f32_tr_fn(const ec_tiles *tiles);
+
+/* Writes the table's entries for n tiles, tile after tile in the order of elements (int8 [n][16][4]), without
+ * scales; of int8 tables. EC_TILE_SLACK bytes behind the tiles can be read. */
+typedef void ec_decode_i8_tr_fn(const ec_trellis_plan *plan, const uint8_t *codes, size_t n, int8_t *out);
+
+/* Some blocks of a band's weights and some tokens' activations. */
+typedef struct ec_band_i8 {
+    const int8_t *w;         /* [n_blocks][EC_BLOCK_TILES][16][4], aligned to 64 bytes: dots_i8 */
+    const int16_t *w16;      /* likewise: dots_i16 */
+    const float *w_scales;   /* [n_blocks][16], or NULL */
+    size_t n_blocks;
+    const int8_t *x;         /* [n_tokens][x_stride], EC_BLOCK to a block, -127 .. 127 */
+    const float *x_scales;   /* [n_tokens][scale_stride]: 0, NaN, or from 2^-67 on */
+    const int32_t *x_sums;   /* [n_tokens][scale_stride]: of the block's x */
+    size_t x_stride, scale_stride, n_tokens;
+    float *sums;             /* [n_tokens][16] */
+} ec_band_i8;
+
+/* For each token t and block b, ascending, adds float(isum) * s to sums[t][r]: isum is the sum of the block's
+ * w * x in row r, s is x_scales[t][b], times w_scales[b][r] if there are any. */
+typedef void ec_dots_i8_fn(const ec_band_i8 *band);
+typedef void ec_dots_i16_fn(const ec_band_i8 *band);
+
+/* The same for one token and weights that are n_blocks * EC_BLOCK_TILES tiles of a trellis with an int8 table,
+ * as ec_decode_i8_tr_fn reads them. */
+typedef void ec_gemv_i8_tr_fn(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band);
+
+/* Quantises n float32, in blocks of EC_BLOCK, the last one filled up with zeros: values, a scale and the sum
+ * of the values for each block. */
+typedef void ec_quantise_i8_fn(const float *x, size_t n, int8_t *values, float *scales, int32_t *sums);
 
 /* Multiplies x (float32 [n]) with a Hadamard matrix, n a power of two, at least 2: in rounds with h = 1, 2,
  * 4 .. n / 2, the numbers a and b that are h apart become a + b and a - b. */
@@ -137,6 +172,11 @@ typedef struct ec_kernels {
     ec_decode_f32_tr_fn *decode_f32_tr;
     ec_hadamard_f32_fn *hadamard_f32;
     ec_dots_f32_f32_fn *dots_f32_f32;
+    ec_quantise_i8_fn *quantise_i8;
+    ec_decode_i8_tr_fn *decode_i8_tr;
+    ec_gemv_i8_tr_fn *gemv_i8_tr;
+    ec_dots_i8_fn *dots_i8;
+    ec_dots_i16_fn *dots_i16;
 } ec_kernels;
 
 /* The kernels for an instruction set, or for EC_ISA_BEST; 0 when this machine or build lacks it. */

@@ -1,0 +1,276 @@
+/* Products with int8 activations: a band's weights become a panel of integers, which is multiplied with all
+ * tokens; one token of a trellis is multiplied while the codes are read. */
+#include "codecs/matrix.h"
+#include "codecs/tensor.h"
+
+#define LARGEST 32767     /* magnitude of a weight's integer */
+#define PANEL_BLOCKS 16   /* decoded at a time, of int8 */
+#define WIDE_BLOCKS 4     /* or of int16 */
+#define BLOCK_TOKENS 128  /* tokens whose sums are kept: 8 KiB */
+#define ALIGNMENT 64
+
+/* The quantised inputs of one matrix; arrays of all tokens one behind the other. */
+typedef struct quantised {
+    uint64_t columns, n_blocks, stride, scale_stride; /* of a token */
+    int8_t *values;
+    float *scales;
+    int32_t *sums;
+} quantised;
+
+static uint64_t blocks_of(uint64_t columns) { return (columns + EC_BLOCK - 1) / EC_BLOCK; }
+
+static uint64_t aligned(uint64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+
+/* Lays out the inputs of a matrix from `memory` on, and tells where they end. Tokens lie an odd number of cache
+ * lines apart, so that they do not drive each other out of the cache. */
+static uint8_t *lay_out(uint64_t columns, uint64_t n_tokens, uint8_t *memory, quantised *q) {
+    q->columns = columns;
+    q->n_blocks = blocks_of(columns);
+    q->scale_stride = q->n_blocks;
+    q->stride = aligned(q->n_blocks * EC_BLOCK);
+    if (q->stride / ALIGNMENT % 2 == 0) q->stride += ALIGNMENT;
+    q->values = (int8_t *)memory;
+    memory += n_tokens * q->stride;
+    q->scales = (float *)(void *)memory;
+    memory += aligned(n_tokens * q->scale_stride * sizeof(float));
+    q->sums = (int32_t *)(void *)memory;
+    return memory + aligned(n_tokens * q->scale_stride * sizeof(int32_t));
+}
+
+/* Both matrices of a tensor: [0] the critical columns, if there are any. */
+static void lay_out_both(const ec_tensor *t, uint64_t n_tokens, void *memory, quantised both[2]) {
+    uint8_t *end = lay_out(t->n_critical, n_tokens, memory, &both[0]);
+    lay_out(t->rest.columns, n_tokens, end, &both[1]);
+}
+
+uint64_t ec_quantised_bytes(const ec_tensor *t, uint64_t n_tokens) {
+    if (t == NULL || n_tokens > (UINT64_C(1) << 20)) return 0;
+    uint64_t bytes = 0, columns[2] = {t->n_critical, t->rest.columns};
+    for (int i = 0; i < 2; i++) { /* columns are at most EC_MAX_WEIGHTS, 2^40: nothing overflows */
+        uint64_t blocks = blocks_of(columns[i]);
+        bytes += n_tokens * (aligned(blocks * EC_BLOCK) + ALIGNMENT);
+        bytes += 2 * aligned(n_tokens * blocks * sizeof(float));
+    }
+    return bytes > SIZE_MAX ? 0 : bytes;
+}
+
+static int has_integers(const ec_matrix *m) {
+    if (m->codec == EC_CODEC_TRELLIS) return 1;
+    if (m->codec == EC_CODEC_CRVQ) {
+        uint64_t largest = 0;
+        for (uint32_t k = 0; k < m->crvq.stages; k++) largest += UINT64_C(128) << m->crvq.shifts[k];
+        return !m->crvq.wide && largest <= LARGEST;
+    }
+    if (m->codec != EC_CODEC_WINDING) return 0;
+    const ec_winding *w = &m->winding;
+    for (uint32_t d = 0; d < w->dim; d++) {
+        if (ec_load_f32(m->params + 4 * d) != 0) return 0;
+    }
+    if (w->group != 0 && (w->group % EC_BLOCK != 0 || m->columns % w->group != 0)) return 0;
+    return w->classes == 1 && (w->table != NULL || w->levels <= LARGEST);
+}
+
+int ec_tensor_is_integer(const ec_tensor *t) {
+    return t != NULL && has_integers(&t->rest) && (t->n_critical == 0 || has_integers(&t->critical));
+}
+
+ec_status ec_input_quantise(const ec_tensor *t, const float *x, uint64_t n_tokens, void *memory, ec_isa isa) {
+    ec_kernels kernels;
+    if (!ec_tensor_is_integer(t)) return EC_BAD_ARGUMENT;
+    if (n_tokens == 0) return EC_OK;
+    if (x == NULL || memory == NULL || ec_quantised_bytes(t, n_tokens) == 0) return EC_BAD_ARGUMENT;
+    if (!ec_kernels_for(isa, &kernels)) return EC_UNSUPPORTED;
+    quantised both[2];
+    lay_out_both(t, n_tokens, memory, both);
+    uint64_t columns = t->n_critical + t->rest.columns;
+    for (uint64_t i = 0; i < n_tokens; i++) {
+        const float *part = x + i * columns;
+        for (int j = 0; j < 2; j++) {
+            quantised *q = &both[j];
+            uint64_t first = i * q->scale_stride;
+            kernels.quantise_i8(part, (size_t)q->columns, q->values + i * q->stride, q->scales + first, q->sums + first);
+            part += q->columns;
+        }
+    }
+    return EC_OK;
+}
+
+/* What multiplies some rows of one matrix. */
+typedef struct product {
+    ec_decoder decoder;
+    const quantised *x;
+    uint64_t first_row, n_rows, n_tokens;
+    float *y;                /* [n_tokens][y_stride] */
+    uint64_t y_stride;
+    int adds;                /* 1: y = y + product, 0: y = product */
+} product;
+
+/* Weights as integers, and their block scales, of some blocks of a band. */
+typedef struct panel {
+    union {
+        int8_t narrow[PANEL_BLOCKS * EC_BLOCK_WEIGHTS];
+        int16_t wide[WIDE_BLOCKS * EC_BLOCK_WEIGHTS];
+    } w;
+    float scales[PANEL_BLOCKS][EC_BAND_ROWS];
+} panel;
+
+static int is_narrow_trellis(const ec_matrix *m) { return m->codec == EC_CODEC_TRELLIS && !m->trellis.wide; }
+
+/* Tiles of a trellis; those at the end of the matrix are copied, so that the kernel may read on. */
+static void decode_tiles(const ec_decoder *decoder, uint64_t byte, size_t n, int8_t *out) {
+    const ec_matrix *m = decoder->matrix;
+    const ec_trellis_plan *plan = &decoder->trellis;
+    uint64_t left = m->codes_bytes - byte;
+    size_t safe = n;
+    if (left < n * plan->tile_bytes + EC_TILE_SLACK) {
+        safe = left < EC_TILE_SLACK ? 0 : (size_t)((left - EC_TILE_SLACK) / plan->tile_bytes);
+    }
+    decoder->kernels.decode_i8_tr(plan, m->codes + byte, safe, out);
+    for (size_t i = safe; i < n; i++) {
+        uint8_t last[EC_TILE_WEIGHTS + EC_TILE_SLACK] = {0};
+        uint64_t at = byte + i * plan->tile_bytes, size = m->codes_bytes - at;
+        memcpy(last, m->codes + at, (size_t)(size < sizeof last ? size : sizeof last));
+        decoder->kernels.decode_i8_tr(plan, last, 1, out + i * EC_TILE_WEIGHTS);
+    }
+}
+
+/* Integers of any other codec: its weights without scales. Rows and columns beyond the matrix are zeros. */
+static void decode_wide(product *p, uint64_t band, uint64_t block, size_t n_blocks, int16_t *out) {
+    const ec_matrix *m = p->decoder.matrix;
+    float rows[EC_BAND_ROWS][WIDE_BLOCKS * EC_BLOCK];
+    memset(rows, 0, sizeof rows);
+    ec_region region = {band * EC_BAND_ROWS, EC_BAND_ROWS, block * EC_BLOCK, n_blocks * EC_BLOCK};
+    if (m->rows - region.row < EC_BAND_ROWS) region.n_rows = m->rows - region.row;
+    if (m->columns - region.column < region.n_columns) region.n_columns = m->columns - region.column;
+    ec_decoder_run(&p->decoder, &region, rows[0], WIDE_BLOCKS * EC_BLOCK);
+    for (size_t t = 0; t < n_blocks * EC_BLOCK_TILES; t++) {
+        for (size_t i = 0; i < EC_TILE_WEIGHTS; i++) {
+            *out++ = (int16_t)rows[i / EC_STRIP_COLUMNS][t * EC_STRIP_COLUMNS + i % EC_STRIP_COLUMNS];
+        }
+    }
+}
+
+/* The scale of a row, and of a row's block, for the codecs that have them. */
+static float row_factor(const ec_matrix *m, uint64_t row) {
+    if (m->codec != EC_CODEC_WINDING) return ec_row_scale(m, row);
+    return ec_load_f32(m->params + 4 * m->winding.dim);
+}
+
+static const float *block_scales(const ec_matrix *m, uint64_t band, uint64_t block, size_t n_blocks, panel *panel) {
+    if (m->codec != EC_CODEC_WINDING || m->winding.group == 0) return NULL;
+    uint64_t groups = m->columns / m->winding.group, last = m->rows - 1;
+    for (size_t b = 0; b < n_blocks; b++) {
+        uint64_t group = (block + b) * EC_BLOCK / m->winding.group;
+        for (uint64_t r = 0; r < EC_BAND_ROWS; r++) {
+            uint64_t row = band * EC_BAND_ROWS + r;
+            panel->scales[b][r] = ec_winding_factor(m->scales[(row < last ? row : last) * groups + group]);
+        }
+    }
+    return panel->scales[0];
+}
+
+/* Adds the blocks from `block` on to the sums; tells how many that were. */
+static size_t add_panel(product *p, uint64_t band, uint64_t block, ec_band_i8 *work) {
+    const ec_matrix *m = p->decoder.matrix;
+    panel panel;
+    int narrow = is_narrow_trellis(m);
+    uint64_t left = p->x->n_blocks - block;
+    size_t n = narrow ? PANEL_BLOCKS : WIDE_BLOCKS;
+    if (left < n) n = (size_t)left;
+    work->n_blocks = n;
+    work->w_scales = block_scales(m, band, block, n, &panel);
+    if (narrow) {
+        const ec_trellis_plan *plan = &p->decoder.trellis;
+        uint64_t tiles = (m->columns + EC_STRIP_COLUMNS - 1) / EC_STRIP_COLUMNS - block * EC_BLOCK_TILES;
+        size_t n_tiles = n * EC_BLOCK_TILES;
+        if (tiles < n_tiles) {
+            memset(panel.w.narrow + tiles * EC_TILE_WEIGHTS, 0, (size_t)(n_tiles - tiles) * EC_TILE_WEIGHTS);
+            n_tiles = (size_t)tiles;
+        }
+        uint64_t byte = band * plan->band_bytes + block * EC_BLOCK_TILES * plan->tile_bytes;
+        decode_tiles(&p->decoder, byte, n_tiles, panel.w.narrow);
+        work->w = panel.w.narrow;
+        p->decoder.kernels.dots_i8(work);
+    } else {
+        decode_wide(p, band, block, n, panel.w.wide);
+        work->w16 = panel.w.wide;
+        p->decoder.kernels.dots_i16(work);
+    }
+    return n;
+}
+
+/* Blocks from the left that a trellis's kernel takes for one token: whole ones with bytes behind them. */
+static uint64_t add_fused(product *p, uint64_t band, ec_band_i8 *work) {
+    const ec_matrix *m = p->decoder.matrix;
+    const ec_trellis_plan *plan = &p->decoder.trellis;
+    if (p->n_tokens != 1 || !is_narrow_trellis(m)) return 0;
+    uint64_t byte = band * plan->band_bytes, block_bytes = EC_BLOCK_TILES * plan->tile_bytes;
+    uint64_t n = m->columns / EC_BLOCK, left = m->codes_bytes - byte;
+    if (left < EC_TILE_SLACK) return 0;
+    if ((left - EC_TILE_SLACK) / block_bytes < n) n = (left - EC_TILE_SLACK) / block_bytes;
+    work->n_blocks = (size_t)n;
+    work->w_scales = NULL;
+    if (n > 0) p->decoder.kernels.gemv_i8_tr(plan, m->codes + byte, work);
+    return n;
+}
+
+static void multiply_band(product *p, uint64_t band, uint64_t first_token, size_t n_tokens) {
+    const ec_matrix *m = p->decoder.matrix;
+    const quantised *x = p->x;
+    float sums[BLOCK_TOKENS][EC_BAND_ROWS];
+    memset(sums, 0, n_tokens * sizeof sums[0]);
+    ec_band_i8 work = {.x_stride = (size_t)x->stride, .scale_stride = (size_t)x->scale_stride};
+    work.n_tokens = n_tokens;
+    work.sums = sums[0];
+    uint64_t block = 0;
+    do {
+        work.x = x->values + first_token * x->stride + block * EC_BLOCK;
+        work.x_scales = x->scales + first_token * x->scale_stride + block;
+        work.x_sums = x->sums + first_token * x->scale_stride + block;
+        uint64_t fused = block == 0 ? add_fused(p, band, &work) : 0;
+        block += fused != 0 ? fused : add_panel(p, band, block, &work);
+    } while (block < x->n_blocks);
+    uint64_t row = band * EC_BAND_ROWS, end = row + EC_BAND_ROWS, last = p->first_row + p->n_rows;
+    uint64_t first = row < p->first_row ? p->first_row : row;
+    for (uint64_t r = first; r < end && r < last; r++) {
+        float factor = row_factor(m, r);
+        for (size_t t = 0; t < n_tokens; t++) {
+            float *y = p->y + (first_token + t) * p->y_stride + (r - p->first_row), sum = sums[t][r - row] * factor;
+            *y = p->adds ? sum + *y : sum;
+        }
+    }
+}
+
+static void multiply_rows(product *p) {
+    if (p->n_rows == 0) return;
+    uint64_t first = p->first_row / EC_BAND_ROWS, last = (p->first_row + p->n_rows - 1) / EC_BAND_ROWS;
+    for (uint64_t token = 0; token < p->n_tokens; token += BLOCK_TOKENS) {
+        uint64_t left = p->n_tokens - token;
+        size_t n = (size_t)(left < BLOCK_TOKENS ? left : BLOCK_TOKENS);
+        for (uint64_t band = first; band <= last; band++) multiply_band(p, band, token, n);
+    }
+}
+
+ec_status ec_matmul_i8(const ec_tensor *t, uint64_t first_row, uint64_t n_rows, const void *memory, uint64_t n_tokens,
+                       float *y, uint64_t y_stride, ec_isa isa) {
+    uint64_t columns;
+    ec_status status = ec_row_range(t, first_row, n_rows, &columns);
+    if (status != EC_OK) return status;
+    if (!ec_tensor_is_integer(t) || y_stride < n_rows) return EC_BAD_ARGUMENT;
+    if (n_tokens == 0 || n_rows == 0) return EC_OK;
+    if (memory == NULL || y == NULL || ec_quantised_bytes(t, n_tokens) == 0) return EC_BAD_ARGUMENT;
+    if (y_stride > SIZE_MAX / sizeof *y / n_tokens) return EC_BAD_ARGUMENT;
+    quantised both[2];
+    /* The memory is read only: the layout is that of ec_input_quantise, which writes it. */
+    lay_out_both(t, n_tokens, (void *)(uintptr_t)memory, both);
+    product p = {.first_row = first_row, .n_rows = n_rows, .n_tokens = n_tokens, .y = y, .y_stride = y_stride};
+    for (int i = 1; i >= (t->n_critical != 0 ? 0 : 1); i--) {
+        status = ec_decoder_start(i == 0 ? &t->critical : &t->rest, isa, &p.decoder);
+        if (status != EC_OK) return status;
+        p.decoder.unscaled = 1;
+        p.x = &both[i];
+        p.adds = i == 0;
+        multiply_rows(&p);
+    }
+    return EC_OK;
+}

@@ -20,6 +20,8 @@ from runtime_ops.formats import EncodedTensor, matrix_sides
 from runtime_ops.formats.trellis import BAND_ROWS
 from runtime_ops.native_tensor import CData, NativeTensor
 
+ALIGNMENT = 64  # bytes, of quantised activations
+
 
 class NativeError(ValueError):
     """A status other than EC_OK from the C runtime; `status` is its number."""
@@ -116,6 +118,43 @@ class NativeMatrix:
             buffers = ffi.from_buffer("float[]", x), n_tokens, ffi.from_buffer("float[]", share)
             _check(lib.ec_gemm(self._tensor.c, first, n, *buffers, self._isa), "gemm")
             y[:, first : first + n] = share
+
+        _by_rows(multiply, self.rows, threads)
+        return y
+
+    def matmul_i8(self, x: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
+        """Products with int8 activations (reference.matmul_i8): `x` (n_tokens, columns).
+
+        Float32 (n_tokens, rows); ValueError unless weights are integers times scales.
+        """
+        if not lib.ec_tensor_is_integer(self._tensor.c):
+            raise ValueError(
+                "weights are not integers times scales: expected a tensor that has them"
+            )
+        n_tokens = len(x) if isinstance(x, np.ndarray) and x.ndim else 0
+        y = np.empty((n_tokens, self.rows), np.float32)
+        x = self._prepared(_checked_x(x, (n_tokens, self.columns)))
+        size = lib.ec_quantised_bytes(self._tensor.c, n_tokens)
+        memory = np.empty(size + ALIGNMENT, np.uint8)
+        start = -memory.ctypes.data % ALIGNMENT
+        quantised = ffi.from_buffer(memory[start : start + size])
+        buffer = ffi.from_buffer("float[]", x)
+        status = lib.ec_input_quantise(self._tensor.c, buffer, n_tokens, quantised, self._isa)
+        _check(status, "quantise")
+        out = ffi.from_buffer("float[]", y)
+
+        def multiply(first: int, n: int) -> None:
+            rows = (
+                self._tensor.c,
+                first,
+                n,
+                quantised,
+                n_tokens,
+                out + first,
+                self.rows,
+                self._isa,
+            )
+            _check(lib.ec_matmul_i8(*rows), "matmul_i8")
 
         _by_rows(multiply, self.rows, threads)
         return y

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from runtime_ops import kernels, native, reference
-from tests.runtime_ops import case_file, crvq_vectors, harness, trellis_vectors, vectors
+from tests.runtime_ops import (
+    case_file,
+    crvq_vectors,
+    harness,
+    integer_vectors,
+    trellis_vectors,
+    vectors,
+)
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +31,7 @@ def cases() -> list[vectors.Case]:
         trellis_vectors.trellis_cases(),
         trellis_vectors.rotation_cases(),
         trellis_vectors.columns_cases(),
+        integer_vectors.integer_cases(),
     ]
     return [case for family in families for case in family]
 
@@ -84,6 +92,9 @@ def test_bindings_return_the_reference_bytes(isa: str, cases: list[vectors.Case]
             got = y[case.first : case.first + case.count]
         elif case.op == vectors.PREPARE:
             got = native.NativeMatrix(case.tensor, isa).prepare(case.x)
+        elif case.op == vectors.MATMUL_I8:
+            y = native.NativeMatrix(case.tensor, isa).matmul_i8(case.x, threads=2)
+            got = y[:, case.first : case.first + case.count]
         else:
             y = native.gemm(case.tensor, case.x, isa, threads=2)
             got = y[:, case.first : case.first + case.count]

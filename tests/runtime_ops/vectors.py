@@ -21,7 +21,7 @@ from runtime_ops.formats import (
 )
 from runtime_ops.formats.columns import CRITICAL_PREFIX
 
-DECODE, ROWS, GEMV, GEMM, PREPARE = 0, 1, 2, 3, 4
+DECODE, ROWS, GEMV, GEMM, PREPARE, MATMUL_I8 = 0, 1, 2, 3, 4, 5
 SEED = 20261122
 
 

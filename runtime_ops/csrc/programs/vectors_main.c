@@ -16,7 +16,7 @@
 
 #include "edgecomp.h"
 
-enum { OP_DECODE = 0, OP_ROWS = 1, OP_GEMV = 2, OP_GEMM = 3, OP_PREPARE = 4 };
+enum { OP_DECODE = 0, OP_ROWS = 1, OP_GEMV = 2, OP_GEMM = 3, OP_PREPARE = 4, OP_MATMUL_I8 = 5 };
 enum { PERMUTATION, X, EXPECTED, N_CASE_BLOBS };
 enum { CODES, EXTENDED, SCALES, PARAMS, TABLE, N_MATRIX_BLOBS };
 enum { N_BLOBS = N_CASE_BLOBS + 2 * N_MATRIX_BLOBS, MAX_THREADS = 4 };
@@ -157,10 +157,25 @@ static ec_status multiply(const case_header *c, const ec_tensor *t, const float 
     return status;
 }
 
+/* A product with inputs that are quantised first; rows in two calls, the second from within a band. */
+static ec_status multiply_i8(const case_header *c, const ec_tensor *t, const float *x, float *y, ec_isa isa) {
+    if (!ec_tensor_is_integer(t)) return EC_BAD_FORMAT;
+    size_t size = (size_t)ec_quantised_bytes(t, c->n_tokens);
+    void *quantised = guarded(size);
+    ec_status status = ec_input_quantise(t, x, c->n_tokens, quantised, isa);
+    uint64_t half = c->count / 2, left = c->count - half;
+    if (status == EC_OK) status = ec_matmul_i8(t, c->first, half, quantised, c->n_tokens, y, c->count, isa);
+    if (status == EC_OK) {
+        status = ec_matmul_i8(t, c->first + half, left, quantised, c->n_tokens, y + half, c->count, isa);
+    }
+    release(quantised, size);
+    return status;
+}
+
 /* A product with inputs that are prepared first, if they need it. */
 static ec_status run_product(const case_header *c, const ec_tensor *t, const float *x, float *y, ec_isa isa,
                              unsigned n_threads) {
-    uint64_t n_tokens = c->op == OP_GEMM ? c->n_tokens : 1;
+    uint64_t n_tokens = c->op == OP_GEMM || c->op == OP_MATMUL_I8 ? c->n_tokens : 1;
     size_t size = (size_t)ec_input_floats(t, n_tokens) * sizeof *x;
     float *prepared = NULL;
     ec_status status = EC_OK;
@@ -169,7 +184,9 @@ static ec_status run_product(const case_header *c, const ec_tensor *t, const flo
         status = ec_input_prepare(t, x, n_tokens, prepared, isa);
         x = prepared;
     }
-    if (status == EC_OK && c->op == OP_GEMM) {
+    if (status == EC_OK && c->op == OP_MATMUL_I8) {
+        status = multiply_i8(c, t, x, y, isa);
+    } else if (status == EC_OK && c->op == OP_GEMM) {
         status = ec_gemm(t, c->first, c->count, x, n_tokens, y, isa);
     } else if (status == EC_OK && n_threads > 1) {
         status = multiply(c, t, x, y, isa, n_threads);
@@ -187,7 +204,8 @@ static ec_status run(const case_header *c, const ec_tensor *t, const uint8_t *bl
         case OP_DECODE: return ec_decode(t, c->first, c->count, out, isa);
         case OP_ROWS: return ec_decode_rows(t, c->first, c->count, out, isa);
         case OP_GEMV:
-        case OP_GEMM: return run_product(c, t, x, out, isa, n_threads);
+        case OP_GEMM:
+        case OP_MATMUL_I8: return run_product(c, t, x, out, isa, n_threads);
         case OP_PREPARE: return ec_input_prepare(t, x, c->n_tokens, out, isa);
         default: return EC_BAD_ARGUMENT;
     }

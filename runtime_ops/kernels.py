@@ -31,6 +31,8 @@ OPERATIONS = {
     "decode_f32_tr": ("decode_f32_tr", "weights (float32) of tiles of a trellis"),
     "hadamard_f32": ("hadamard", "products with a Hadamard matrix (float32)"),
     "dots_f32_f32": ("gemv_f32", "eight partial sums of each product (float32 by float32)"),
+    "table_i32_cb": ("matmul_i8", "products of all codewords with eight activations (int8)"),
+    "lookup_i32_cb": ("matmul_i8", "sums of entries of such tables (int32), scaled"),
     "quantise_i8": ("quantise", "activations as int8 with a scale for each block"),
     "decode_i8_tr": ("integer_matrix", "table entries (int8) of tiles of a trellis"),
     "gemv_i8_tr": ("matmul_i8", "products of a trellis with one token's int8 activations"),

@@ -192,9 +192,12 @@ EC_API ec_status ec_input_quantise(const ec_tensor *tensor, const float *x, uint
 
 /* y = W x for several tokens: y float32 [n_tokens][y_stride], of which the first n_rows of each are written,
  * for rows first_row .. first_row + n_rows - 1: reference.matmul_i8. The result of a row and a token does not
- * depend on the range or the other tokens. Rows are best shared out among threads in multiples of 16. */
+ * depend on the range or the other tokens. */
 EC_API ec_status ec_matmul_i8(const ec_tensor *tensor, uint64_t first_row, uint64_t n_rows, const void *quantised,
                               uint64_t n_tokens, float *y, uint64_t y_stride, ec_isa isa);
+
+/* Rows that threads had better share in multiples of: what a call works out for all of its rows is then worth it. */
+EC_API uint64_t ec_matmul_step(const ec_tensor *tensor, uint64_t n_tokens);
 
 /* ---- container -------------------------------------------------------------------------------- */
 

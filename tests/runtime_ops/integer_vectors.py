@@ -36,6 +36,11 @@ def integer_cases() -> Iterator[vectors.Case]:
             step = 2 * number + shape_number
             shape = ROWS[step % 5], fitting(fmt, COLUMNS[step % 9])
             yield matmul_case(fmt, shape, TOKENS[step % 7], rng)
+    for critical in ((), (3,), (9, 9, 4), (6, 5, 5, 4, 2, 1, 1)):  # tables, from 256 rows on
+        fmt = crvq_format(8, 8, False, critical)
+        yield matmul_case(fmt, (401, 8 * (20 + len(critical)) + 3), 1, rng)
+        mixed = ColumnsFormat(fmt, trellis_format(8, 2, 1, 6, False), 33, None)
+        yield matmul_case(mixed, (401, 33 + 203), 1, rng)
     for fmt in (trellis_format(8, 2, 1, 6, False), trellis_format(12, 2, 1, 8, False)):
         for tokens in (1, 5, 130):
             yield matmul_case(fmt, (35, 1100), tokens, rng)

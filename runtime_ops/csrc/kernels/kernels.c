@@ -139,6 +139,8 @@ int ec_kernels_for(ec_isa isa, ec_kernels *kernels) {
         FALL_BACK(decode_f32_tr);
         FALL_BACK(hadamard_f32);
         FALL_BACK(dots_f32_f32);
+        FALL_BACK(table_i32_cb);
+        FALL_BACK(lookup_i32_cb);
         FALL_BACK(quantise_i8);
         FALL_BACK(decode_i8_tr);
         FALL_BACK(gemv_i8_tr);

@@ -147,6 +147,24 @@ typedef void ec_table_f32_cb_fn(const float *codewords, const float *x, float *t
 typedef void ec_lookup_f32_cb_fn(const float *tables, size_t n, const uint8_t *codes, size_t stride, size_t n_rows,
                                  float *y);
 
+/* Writes the products of x (int8 [EC_TABLE_DIM]) with all codewords of a codebook (int8 [EC_TABLE_SIZE]
+ * [EC_TABLE_DIM]), times 2^shift, to table (int32 [EC_TABLE_SIZE]). */
+typedef void ec_table_i32_cb_fn(const int8_t *codewords, uint32_t shift, const int8_t *x, int32_t *table);
+
+/* Rows whose codes are looked up, block by block. */
+typedef struct ec_lookup_i32 {
+    const int32_t *tables;   /* [n][EC_TABLE_SIZE] */
+    const uint32_t *ends;    /* [n_blocks]: tables up to the end of each block, n for the last */
+    const float *scales;     /* [n_blocks], of the activations */
+    size_t n_blocks;
+    const uint8_t *codes;    /* row r has its n codes from codes + r * stride on */
+    size_t stride, n_rows;
+    float *y;                /* [n_rows] */
+} ec_lookup_i32;
+
+/* For each row and block adds float(isum) * scale to y, isum the sum of the block's table entries. */
+typedef void ec_lookup_i32_cb_fn(const ec_lookup_i32 *work);
+
 /* Writes the dim weights of each of n indices to out (float32 [n][dim]). */
 typedef void ec_decode_f32_wd_fn(const ec_winding_plan *plan, const uint32_t *indices, size_t n, float *out);
 
@@ -172,6 +190,8 @@ typedef struct ec_kernels {
     ec_decode_f32_tr_fn *decode_f32_tr;
     ec_hadamard_f32_fn *hadamard_f32;
     ec_dots_f32_f32_fn *dots_f32_f32;
+    ec_table_i32_cb_fn *table_i32_cb;
+    ec_lookup_i32_cb_fn *lookup_i32_cb;
     ec_quantise_i8_fn *quantise_i8;
     ec_decode_i8_tr_fn *decode_i8_tr;
     ec_gemv_i8_tr_fn *gemv_i8_tr;

@@ -1,6 +1,7 @@
 /* Products with int8 activations: a band's weights become a panel of integers, which is multiplied with all
  * tokens; one token of a trellis is multiplied while the codes are read. */
-#include "codecs/matrix.h"
+#include "products/integers.h"
+
 #include "codecs/tensor.h"
 
 #define LARGEST 32767     /* magnitude of a weight's integer */
@@ -9,21 +10,13 @@
 #define BLOCK_TOKENS 128  /* tokens whose sums are kept: 8 KiB */
 #define ALIGNMENT 64
 
-/* The quantised inputs of one matrix; arrays of all tokens one behind the other. */
-typedef struct quantised {
-    uint64_t columns, n_blocks, stride, scale_stride; /* of a token */
-    int8_t *values;
-    float *scales;
-    int32_t *sums;
-} quantised;
-
 static uint64_t blocks_of(uint64_t columns) { return (columns + EC_BLOCK - 1) / EC_BLOCK; }
 
 static uint64_t aligned(uint64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
 
 /* Lays out the inputs of a matrix from `memory` on, and tells where they end. Tokens lie an odd number of cache
  * lines apart, so that they do not drive each other out of the cache. */
-static uint8_t *lay_out(uint64_t columns, uint64_t n_tokens, uint8_t *memory, quantised *q) {
+static uint8_t *lay_out(uint64_t columns, uint64_t n_tokens, uint8_t *memory, ec_quantised *q) {
     q->columns = columns;
     q->n_blocks = blocks_of(columns);
     q->scale_stride = q->n_blocks;
@@ -38,7 +31,7 @@ static uint8_t *lay_out(uint64_t columns, uint64_t n_tokens, uint8_t *memory, qu
 }
 
 /* Both matrices of a tensor: [0] the critical columns, if there are any. */
-static void lay_out_both(const ec_tensor *t, uint64_t n_tokens, void *memory, quantised both[2]) {
+static void lay_out_both(const ec_tensor *t, uint64_t n_tokens, void *memory, ec_quantised both[2]) {
     uint8_t *end = lay_out(t->n_critical, n_tokens, memory, &both[0]);
     lay_out(t->rest.columns, n_tokens, end, &both[1]);
 }
@@ -80,13 +73,13 @@ ec_status ec_input_quantise(const ec_tensor *t, const float *x, uint64_t n_token
     if (n_tokens == 0) return EC_OK;
     if (x == NULL || memory == NULL || ec_quantised_bytes(t, n_tokens) == 0) return EC_BAD_ARGUMENT;
     if (!ec_kernels_for(isa, &kernels)) return EC_UNSUPPORTED;
-    quantised both[2];
+    ec_quantised both[2];
     lay_out_both(t, n_tokens, memory, both);
     uint64_t columns = t->n_critical + t->rest.columns;
     for (uint64_t i = 0; i < n_tokens; i++) {
         const float *part = x + i * columns;
         for (int j = 0; j < 2; j++) {
-            quantised *q = &both[j];
+            ec_quantised *q = &both[j];
             uint64_t first = i * q->scale_stride;
             kernels.quantise_i8(part, (size_t)q->columns, q->values + i * q->stride, q->scales + first, q->sums + first);
             part += q->columns;
@@ -94,16 +87,6 @@ ec_status ec_input_quantise(const ec_tensor *t, const float *x, uint64_t n_token
     }
     return EC_OK;
 }
-
-/* What multiplies some rows of one matrix. */
-typedef struct product {
-    ec_decoder decoder;
-    const quantised *x;
-    uint64_t first_row, n_rows, n_tokens;
-    float *y;                /* [n_tokens][y_stride] */
-    uint64_t y_stride;
-    int adds;                /* 1: y = y + product, 0: y = product */
-} product;
 
 /* Weights as integers, and their block scales, of some blocks of a band. */
 typedef struct panel {
@@ -135,7 +118,7 @@ static void decode_tiles(const ec_decoder *decoder, uint64_t byte, size_t n, int
 }
 
 /* Integers of any other codec: its weights without scales. Rows and columns beyond the matrix are zeros. */
-static void decode_wide(product *p, uint64_t band, uint64_t block, size_t n_blocks, int16_t *out) {
+static void decode_wide(ec_integer_product *p, uint64_t band, uint64_t block, size_t n_blocks, int16_t *out) {
     const ec_matrix *m = p->decoder.matrix;
     float rows[EC_BAND_ROWS][WIDE_BLOCKS * EC_BLOCK];
     memset(rows, 0, sizeof rows);
@@ -170,7 +153,7 @@ static const float *block_scales(const ec_matrix *m, uint64_t band, uint64_t blo
 }
 
 /* Adds the blocks from `block` on to the sums; tells how many that were. */
-static size_t add_panel(product *p, uint64_t band, uint64_t block, ec_band_i8 *work) {
+static size_t add_panel(ec_integer_product *p, uint64_t band, uint64_t block, ec_band_i8 *work) {
     const ec_matrix *m = p->decoder.matrix;
     panel panel;
     int narrow = is_narrow_trellis(m);
@@ -200,7 +183,7 @@ static size_t add_panel(product *p, uint64_t band, uint64_t block, ec_band_i8 *w
 }
 
 /* Blocks from the left that a trellis's kernel takes for one token: whole ones with bytes behind them. */
-static uint64_t add_fused(product *p, uint64_t band, ec_band_i8 *work) {
+static uint64_t add_fused(ec_integer_product *p, uint64_t band, ec_band_i8 *work) {
     const ec_matrix *m = p->decoder.matrix;
     const ec_trellis_plan *plan = &p->decoder.trellis;
     if (p->n_tokens != 1 || !is_narrow_trellis(m)) return 0;
@@ -214,9 +197,9 @@ static uint64_t add_fused(product *p, uint64_t band, ec_band_i8 *work) {
     return n;
 }
 
-static void multiply_band(product *p, uint64_t band, uint64_t first_token, size_t n_tokens) {
+static void multiply_band(ec_integer_product *p, uint64_t band, uint64_t first_token, size_t n_tokens) {
     const ec_matrix *m = p->decoder.matrix;
-    const quantised *x = p->x;
+    const ec_quantised *x = p->x;
     float sums[BLOCK_TOKENS][EC_BAND_ROWS];
     memset(sums, 0, n_tokens * sizeof sums[0]);
     ec_band_i8 work = {.x_stride = (size_t)x->stride, .scale_stride = (size_t)x->scale_stride};
@@ -241,7 +224,7 @@ static void multiply_band(product *p, uint64_t band, uint64_t first_token, size_
     }
 }
 
-static void multiply_rows(product *p) {
+static void multiply_rows(ec_integer_product *p) {
     if (p->n_rows == 0) return;
     uint64_t first = p->first_row / EC_BAND_ROWS, last = (p->first_row + p->n_rows - 1) / EC_BAND_ROWS;
     for (uint64_t token = 0; token < p->n_tokens; token += BLOCK_TOKENS) {
@@ -249,6 +232,16 @@ static void multiply_rows(product *p) {
         size_t n = (size_t)(left < BLOCK_TOKENS ? left : BLOCK_TOKENS);
         for (uint64_t band = first; band <= last; band++) multiply_band(p, band, token, n);
     }
+}
+
+static int goes_by_table(const ec_matrix *m, uint64_t n_tokens) {
+    return n_tokens == 1 && m->codec == EC_CODEC_CRVQ && ec_crvq_uses_table(&m->crvq, m->rows);
+}
+
+uint64_t ec_matmul_step(const ec_tensor *t, uint64_t n_tokens) {
+    if (t == NULL) return EC_BAND_ROWS;
+    int tables = goes_by_table(&t->rest, n_tokens) || (t->n_critical != 0 && goes_by_table(&t->critical, n_tokens));
+    return tables ? EC_TABLE_ROWS : EC_BAND_ROWS;
 }
 
 ec_status ec_matmul_i8(const ec_tensor *t, uint64_t first_row, uint64_t n_rows, const void *memory, uint64_t n_tokens,
@@ -260,17 +253,22 @@ ec_status ec_matmul_i8(const ec_tensor *t, uint64_t first_row, uint64_t n_rows, 
     if (n_tokens == 0 || n_rows == 0) return EC_OK;
     if (memory == NULL || y == NULL || ec_quantised_bytes(t, n_tokens) == 0) return EC_BAD_ARGUMENT;
     if (y_stride > SIZE_MAX / sizeof *y / n_tokens) return EC_BAD_ARGUMENT;
-    quantised both[2];
+    ec_quantised both[2];
     /* The memory is read only: the layout is that of ec_input_quantise, which writes it. */
     lay_out_both(t, n_tokens, (void *)(uintptr_t)memory, both);
-    product p = {.first_row = first_row, .n_rows = n_rows, .n_tokens = n_tokens, .y = y, .y_stride = y_stride};
+    ec_integer_product p = {.first_row = first_row, .n_rows = n_rows, .n_tokens = n_tokens, .y = y, .y_stride = y_stride};
     for (int i = 1; i >= (t->n_critical != 0 ? 0 : 1); i--) {
         status = ec_decoder_start(i == 0 ? &t->critical : &t->rest, isa, &p.decoder);
         if (status != EC_OK) return status;
         p.decoder.unscaled = 1;
         p.x = &both[i];
         p.adds = i == 0;
-        multiply_rows(&p);
+        const ec_matrix *m = p.decoder.matrix;
+        if (goes_by_table(m, n_tokens)) {
+            ec_integer_product_table(&p);
+        } else {
+            multiply_rows(&p);
+        }
     }
     return EC_OK;
 }

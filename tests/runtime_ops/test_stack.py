@@ -24,7 +24,10 @@ EDGE = re.compile(r'edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"')
 KERNEL = re.compile(r"_(scalar|avx2|neon)\.c$")
 ANY_KERNEL = "__indirect_call"  # gcc's name for a call through a pointer: only kernels get one
 OPENING = ("ec_container_open", "ec_container_find", "ec_container_tensor")
-WORKING = ("ec_decode", "ec_decode_rows", "ec_input_prepare", "ec_gemv", "ec_gemm")
+WORKING = (
+    *("ec_decode", "ec_decode_rows", "ec_input_prepare", "ec_gemv", "ec_gemm"),
+    *("ec_input_quantise", "ec_matmul_i8"),
+)
 
 
 @dataclass

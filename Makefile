@@ -9,7 +9,7 @@ CSRC := $(wildcard runtime_ops/csrc/* runtime_ops/csrc/*/* edgecomp/encode/csrc/
 CC ?= cc
 AR ?= ar
 # No contraction to fused multiply-add: results are specified operation by operation.
-CFLAGS := -std=c99 -O3 -ffp-contract=off -fPIC -fvisibility=hidden -Wall -Wextra -Iruntime_ops/csrc
+CFLAGS := -std=c99 -O3 -pthread -ffp-contract=off -fPIC -fvisibility=hidden -Wall -Wextra -Iruntime_ops/csrc
 # A folder for each machine that is compiled for, such as build/x86_64-linux-gnu.
 BUILD ?= build/$(shell $(CC) -dumpmachine)
 RUNTIME_SOURCES := $(filter-out %_main.c,$(wildcard runtime_ops/csrc/*/*.c))
@@ -46,7 +46,7 @@ $(BUILD)/libedgecomp.a: $(RUNTIME_OBJECTS)
 	$(AR) rcs $@ $^
 
 $(BUILD)/libedgecomp.so: $(RUNTIME_OBJECTS)
-	$(CC) -shared -o $@ $^
+	$(CC) -shared -pthread -o $@ $^ -lm
 
 $(BUILD)/runtime/%.o: runtime_ops/csrc/%.c $(RUNTIME_HEADERS)
 	@mkdir -p $(@D)

@@ -13,8 +13,10 @@ typedef struct share { const uint64_t *words; size_t n; uint64_t sum; } share;
 static void *add_up(void *argument)
 {
     share *own = argument;
+    size_t quarter = own->n / 4; /* four streams: a core gets a quarter more than with one (Zen 5) */
+    const uint64_t *a = own->words, *b = a + quarter, *c = b + quarter, *d = c + quarter;
     uint64_t sum = 0;
-    for (size_t i = 0; i < own->n; i++) sum += own->words[i];
+    for (size_t i = 0; i < quarter; i++) sum += (a[i] + b[i]) + (c[i] + d[i]);
     own->sum = sum; /* kept, so that the loop is */
     return NULL;
 }
@@ -46,7 +48,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "error: expected THREADS (1..%d) MEBIBYTES (1..%d) PASSES\n", MAX_THREADS, 1 << 20);
         return 2;
     }
-    size_t n = (size_t)mebibytes * 131072 / (size_t)n_threads; /* words of a thread */
+    size_t n = (size_t)mebibytes * 32768 / (size_t)n_threads * 4; /* words of a thread */
     uint64_t *words = malloc(n * (size_t)n_threads * sizeof *words);
     if (words == NULL) {
         fprintf(stderr, "error: no memory for %d MiB\n", mebibytes);

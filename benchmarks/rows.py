@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -40,7 +41,8 @@ def print_rows(rows: Sequence[Row], as_json: bool) -> None:
         return
     table = Table(title=f"{machine['cpu']}, {machine['cores']} cores, commit {commit()}")
     for column in rows[0]:
-        table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
+        side: Literal["left", "right"] = "left" if isinstance(rows[0][column], str) else "right"
+        table.add_column(column, justify=side, overflow="fold")
     for row in rows:
         table.add_row(*(_text(value) for value in row.values()))
     Console(width=max(120, Console().width)).print(table)

@@ -83,7 +83,7 @@ def peer_competitor(model: str, kind: str, folder: Path) -> Competitor:
 def our_competitor(model: str, settings: TrellisSettings, folder: Path) -> Competitor:
     """A model in a format of ours; its file is written unless the folder has it."""
     name = our_format(settings.bits, settings.state_bits)
-    details = f"table {settings.table_entries}, head {settings.chosen_outer_bits:g}"
+    details = f"table {settings.table_entries or 'all'}, head {settings.chosen_outer_bits:g}"
     path = folder / f"random {model} {name}, {details}.gguf"
     if not path.exists():
         note(f"write {path.name}")

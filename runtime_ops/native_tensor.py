@@ -16,6 +16,7 @@ from runtime_ops.formats import (
     PlainFormat,
     RawFormat,
     TrellisFormat,
+    UniformFormat,
     WindingFormat,
     matrices,
 )
@@ -54,6 +55,9 @@ class NativeTensor:
         elif isinstance(fmt, CrvqFormat):
             target.codec = lib.EC_CODEC_CRVQ
             self._set_crvq(target.crvq, fmt)
+        elif isinstance(fmt, UniformFormat):
+            target.codec = lib.EC_CODEC_UNIFORM
+            target.uniform.bits, target.uniform.group = fmt.bits, fmt.group
         else:
             target.codec = lib.EC_CODEC_TRELLIS
             self._set_trellis(target.trellis, fmt)

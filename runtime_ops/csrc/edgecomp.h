@@ -41,7 +41,7 @@ EC_API const char *ec_status_text(ec_status status);
 /* ---- tensors ---------------------------------------------------------------------------------- */
 
 typedef enum ec_codec { EC_CODEC_RAW_F32 = 0, EC_CODEC_RAW_F16 = 1, EC_CODEC_WINDING = 2, EC_CODEC_CRVQ = 3,
-               EC_CODEC_TRELLIS = 4 } ec_codec;
+               EC_CODEC_TRELLIS = 4, EC_CODEC_UNIFORM = 5 } ec_codec;
 
 /* Parameters of the winding codec; the meaning of each is in docs/format.md, "winding". */
 typedef struct ec_winding {
@@ -85,6 +85,12 @@ typedef struct ec_trellis {
     const uint8_t *table;            /* int8 or int16 little-endian [2^table_bits] */
 } ec_trellis;
 
+/* Parameters of the uniform codec; docs/format.md, "uniform". */
+typedef struct ec_uniform {
+    uint32_t bits;                   /* of an integer: 2, 4 or 8 */
+    uint32_t group;                  /* columns that share a scale, a multiple of 32, 32..65536 */
+} ec_uniform;
+
 /* A matrix as one codec stores it. */
 typedef struct ec_matrix {
     ec_codec codec;
@@ -92,11 +98,13 @@ typedef struct ec_matrix {
     ec_winding winding;              /* only with EC_CODEC_WINDING */
     ec_crvq crvq;                    /* only with EC_CODEC_CRVQ */
     ec_trellis trellis;              /* only with EC_CODEC_TRELLIS */
+    ec_uniform uniform;              /* only with EC_CODEC_UNIFORM */
     const uint8_t *codes;            /* raw: the weights, little-endian */
     uint64_t codes_bytes;
     const uint8_t *extended;         /* crvq: codes of stages 1 and up, or NULL without any */
     uint64_t extended_bytes;
-    const uint8_t *scales;           /* winding: uint8 [ceil(weights / group)] or NULL; crvq, trellis: float16 [rows] */
+    const uint8_t *scales;           /* winding: uint8 [ceil(weights / group)] or NULL; crvq, trellis: float16 [rows];
+                                      * uniform: float16 [ceil(rows / 16)][ceil(columns / group)][16] */
     uint64_t scales_bytes;
     const uint8_t *params;           /* float32: winding: centre [dim], class scale [classes]; others: [1] */
     uint64_t params_bytes;

@@ -11,10 +11,11 @@ from runtime_ops.formats.encoded import EncodedTensor, Format, matrices
 from runtime_ops.formats.part import FormatError, PartSpec, Table, checked_weights, matrix_sides
 from runtime_ops.formats.raw import RawFormat
 from runtime_ops.formats.trellis import TrellisFormat
+from runtime_ops.formats.uniform import UniformFormat
 from runtime_ops.formats.winding import WindingFormat
 
 __all__ = [
     "ColumnsFormat", "CrvqFormat", "EncodedTensor", "Format", "FormatError", "PartSpec",
-    "PlainFormat", "RawFormat", "Table", "TrellisFormat", "WindingFormat", "checked_weights",
-    "matrices", "matrix_sides",
+    "PlainFormat", "RawFormat", "Table", "TrellisFormat", "UniformFormat", "WindingFormat",
+    "checked_weights", "matrices", "matrix_sides",
 ]  # fmt: skip

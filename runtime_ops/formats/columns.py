@@ -12,12 +12,13 @@ from runtime_ops.formats.crvq import CrvqFormat
 from runtime_ops.formats.part import FormatError, PartSpec, Table, matrix_sides
 from runtime_ops.formats.raw import RawFormat
 from runtime_ops.formats.trellis import TrellisFormat
+from runtime_ops.formats.uniform import UniformFormat
 from runtime_ops.formats.winding import WindingFormat
 
 MAX_PERMUTED = 1 << 16  # columns that a permutation of uint16 can name
 CRITICAL_PREFIX = "critical_"
 
-PlainFormat = RawFormat | WindingFormat | CrvqFormat | TrellisFormat
+PlainFormat = RawFormat | WindingFormat | CrvqFormat | TrellisFormat | UniformFormat
 
 
 @dataclass(frozen=True, slots=True)

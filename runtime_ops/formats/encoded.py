@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from runtime_ops.formats.columns import CRITICAL_PREFIX, ColumnsFormat, PlainFormat
 from runtime_ops.formats.crvq import CrvqFormat
-from runtime_ops.formats.part import FormatError, check_row_scales, checked_weights
+from runtime_ops.formats.part import FormatError, check_row_scales, checked_weights, matrix_sides
 from runtime_ops.formats.trellis import TrellisFormat
+from runtime_ops.formats.uniform import UniformFormat, check_padding
 from runtime_ops.formats.winding import WindingFormat, check_params
 
 Format = PlainFormat | ColumnsFormat
@@ -48,8 +49,10 @@ class EncodedTensor:
         for fmt, parts in matrices(self):
             if isinstance(fmt, WindingFormat):
                 check_params(fmt, parts["params"])
-            elif isinstance(fmt, CrvqFormat | TrellisFormat):
+            elif isinstance(fmt, CrvqFormat | TrellisFormat | UniformFormat):
                 check_row_scales(parts)
+            if isinstance(fmt, UniformFormat):
+                check_padding(parts["scales"], matrix_sides(self.shape)[0])
 
     @property
     def n_weights(self) -> int:

@@ -31,14 +31,15 @@ from runtime_ops.reference.trellis import (
     trellis_states,
     unrotate,
 )
+from runtime_ops.reference.uniform import decode_f32_un, uniform_scales, uniform_values
 from runtime_ops.reference.weights import decode, decode_matrix, stored_matrix
 from runtime_ops.reference.winding import GROUP_FACTORS, decode_f32_wd, integers_wd, unpack_indices
 
 __all__ = [
     "BLOCK", "GROUP_FACTORS", "IntegerMatrix", "crvq_codes", "crvq_sums", "decode", "decode_f32_cb",
-    "decode_f32_tr", "decode_f32_wd", "decode_matrix", "gemm", "gemv", "gemv_f32",
+    "decode_f32_tr", "decode_f32_un", "decode_f32_wd", "decode_matrix", "gemm", "gemv", "gemv_f32",
     "gemv_f32_crvq_table", "hadamard", "integer_matrix", "integers_wd", "is_integer",
     "matmul_blocks", "matmul_i8", "prepare", "quantise", "rotate", "row_scales", "signs",
-    "stored_matrix", "table_f32_cb", "trellis_places", "trellis_states", "unpack_indices",
-    "unrotate",
+    "stored_matrix", "table_f32_cb", "trellis_places", "trellis_states", "uniform_scales",
+    "uniform_values", "unpack_indices", "unrotate",
 ]  # fmt: skip

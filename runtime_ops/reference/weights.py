@@ -14,11 +14,13 @@ from runtime_ops.formats import (
     PlainFormat,
     RawFormat,
     TrellisFormat,
+    UniformFormat,
     matrices,
     matrix_sides,
 )
 from runtime_ops.reference.crvq import crvq_codes, decode_f32_cb, row_scales
 from runtime_ops.reference.trellis import decode_f32_tr, trellis_states, unrotate
+from runtime_ops.reference.uniform import decode_f32_un, uniform_scales, uniform_values
 from runtime_ops.reference.winding import GROUP_FACTORS, decode_f32_wd, unpack_indices
 
 
@@ -61,6 +63,9 @@ def stored_matrix(
         return weights[:, : shape[1]]
     if isinstance(fmt, TrellisFormat):
         return decode_f32_tr(fmt, trellis_states(fmt, parts, shape), row_scales(parts), shape)
+    if isinstance(fmt, UniformFormat):
+        values, scales = uniform_values(fmt, parts, shape), uniform_scales(fmt, parts, shape)
+        return decode_f32_un(fmt, values, scales, parts["params"].astype(np.float32)[0])
     factors = np.ones(1, np.float32)
     if fmt.group:
         factors = GROUP_FACTORS[parts["scales"]]

@@ -53,7 +53,8 @@ static void decode_stretch(ec_decoder *decoder, uint64_t first, uint64_t count, 
         case EC_CODEC_CRVQ:
             ec_crvq_decode(decoder, first, count, out);
             break;
-        case EC_CODEC_TRELLIS: /* has tiles */
+        case EC_CODEC_TRELLIS: /* these have tiles */
+        case EC_CODEC_UNIFORM:
             break;
     }
 }
@@ -62,6 +63,8 @@ void ec_decoder_run(ec_decoder *decoder, const ec_region *region, float *out, si
     uint64_t columns = decoder->matrix->columns, n = region->n_columns;
     if (decoder->matrix->codec == EC_CODEC_TRELLIS) {
         ec_trellis_decode(decoder, region, out, stride);
+    } else if (decoder->matrix->codec == EC_CODEC_UNIFORM) {
+        ec_uniform_decode(decoder, region, out, stride);
     } else if (n == columns && stride == columns) {
         decode_stretch(decoder, region->row * columns, region->n_rows * columns, out);
     } else {

@@ -40,6 +40,7 @@ void ec_crvq_start(const ec_matrix *matrix, ec_crvq_plan *plan);
 void ec_crvq_decode(const ec_decoder *decoder, uint64_t first, uint64_t count, float *out);
 void ec_trellis_start(const ec_matrix *matrix, ec_trellis_plan *plan);
 void ec_trellis_decode(const ec_decoder *decoder, const ec_region *region, float *out, size_t stride);
+void ec_uniform_decode(const ec_decoder *decoder, const ec_region *region, float *out, size_t stride);
 
 /* Columns that are rotated together, 0: none. */
 uint32_t ec_rotation(const ec_matrix *matrix);

@@ -134,10 +134,11 @@ int ec_crvq_uses_table(const ec_crvq *c, uint64_t rows) {
 /* 0, or positive, normal and finite. */
 static int is_row_scale(uint16_t half) { return (half & 0x7FFFu) == 0 || (half >= 0x0400u && half < 0x7C00u); }
 
-static ec_status check_row_scales(const ec_matrix *m) {
+/* Checks n scales in float16 and their factor. */
+static ec_status check_row_scales(const ec_matrix *m, uint64_t n) {
     if (m->scales == NULL || m->params == NULL) return EC_BAD_TENSOR;
-    if (m->scales_bytes != 2 * m->rows || m->params_bytes != 4) return EC_BAD_TENSOR;
-    for (uint64_t i = 0; i < m->rows; i++) {
+    if (m->scales_bytes != 2 * n || m->params_bytes != 4) return EC_BAD_TENSOR;
+    for (uint64_t i = 0; i < n; i++) {
         if (!is_row_scale(ec_load_u16(m->scales + 2 * i))) return EC_BAD_FORMAT;
     }
     float factor = ec_load_f32(m->params);
@@ -152,7 +153,7 @@ static ec_status check_crvq_parts(const ec_matrix *m) {
     if (m->codes == NULL || m->codes_bytes != ec_crvq_codes_bytes(c, m->rows, m->columns)) return EC_BAD_TENSOR;
     if (m->extended_bytes != ec_crvq_extended_bytes(c, m->rows)) return EC_BAD_TENSOR;
     if (m->extended_bytes != 0 && m->extended == NULL) return EC_BAD_TENSOR;
-    return check_row_scales(m);
+    return check_row_scales(m, m->rows);
 }
 
 ec_status ec_trellis_check(const ec_trellis *t) {
@@ -190,7 +191,22 @@ static ec_status check_trellis_parts(const ec_matrix *m) {
     if (status != EC_OK) return status;
     if (t->table == NULL || !ec_trellis_fits(t, m->columns)) return EC_BAD_FORMAT;
     if (m->codes == NULL || m->codes_bytes != ec_trellis_codes_bytes(t, m->rows, m->columns)) return EC_BAD_TENSOR;
-    return check_row_scales(m);
+    return check_row_scales(m, m->rows);
+}
+
+static ec_status check_uniform_parts(const ec_matrix *m) {
+    const ec_uniform *u = &m->uniform;
+    ec_status status = ec_uniform_check(u);
+    if (status != EC_OK) return status;
+    if (m->codes == NULL || m->codes_bytes != ec_uniform_codes_bytes(u, m->rows, m->columns)) return EC_BAD_TENSOR;
+    uint64_t n = ec_uniform_scales(u, m->rows, m->columns);
+    status = check_row_scales(m, n);
+    if (status != EC_OK || m->rows % EC_BAND_ROWS == 0) return status;
+    for (uint64_t i = n - ec_uniform_groups(u, m->columns) * EC_BAND_ROWS; i < n; i++) { /* of rows beyond the matrix */
+        int padding = i % EC_BAND_ROWS >= m->rows % EC_BAND_ROWS;
+        if (padding && (ec_load_u16(m->scales + 2 * i) & 0x7FFFu) != 0) return EC_BAD_FORMAT;
+    }
+    return EC_OK;
 }
 
 ec_status ec_permutation_check(const uint8_t *order, uint64_t columns) {
@@ -221,6 +237,8 @@ static ec_status check_matrix(ec_matrix *m, uint64_t rows, uint64_t columns) {
             return check_crvq_parts(m);
         case EC_CODEC_TRELLIS:
             return check_trellis_parts(m);
+        case EC_CODEC_UNIFORM:
+            return check_uniform_parts(m);
     }
     return EC_BAD_FORMAT;
 }

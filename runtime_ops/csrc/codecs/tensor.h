@@ -48,6 +48,17 @@ uint64_t ec_trellis_tile_bytes(const ec_trellis *trellis);
 uint64_t ec_trellis_band_bytes(const ec_trellis *trellis, uint64_t columns);
 uint64_t ec_trellis_codes_bytes(const ec_trellis *trellis, uint64_t rows, uint64_t columns);
 
+/* EC_BAD_FORMAT unless all parameters are inside their limits. */
+ec_status ec_uniform_check(const ec_uniform *uniform);
+
+/* Bytes of a tile, of a band, and of the part "codes", groups of a row, and numbers in the part "scales" of a
+ * matrix of at most EC_MAX_WEIGHTS weights; with parameters inside their limits none of these overflows. */
+uint64_t ec_uniform_tile_bytes(const ec_uniform *uniform);
+uint64_t ec_uniform_band_bytes(const ec_uniform *uniform, uint64_t columns);
+uint64_t ec_uniform_codes_bytes(const ec_uniform *uniform, uint64_t rows, uint64_t columns);
+uint64_t ec_uniform_groups(const ec_uniform *uniform, uint64_t columns);
+uint64_t ec_uniform_scales(const ec_uniform *uniform, uint64_t rows, uint64_t columns);
+
 /* EC_BAD_FORMAT unless `order` (uint16 [columns]) holds every number below `columns` once. */
 ec_status ec_permutation_check(const uint8_t *order, uint64_t columns);
 

@@ -216,6 +216,28 @@ static uint32_t list_trellis(const ec_format *format, uint64_t rows, uint64_t co
     return 3;
 }
 
+/* ---- uniform ---------------------------------------------------------------------------------- */
+
+static ec_status take_uniform(ec_pairs *pairs, const char *prefix, ec_format *format) {
+    enum { BITS, CODEC, GROUP, N_KEYS };
+    static const ec_key keys[N_KEYS] = {{"bits", EC_GGUF_U32}, {"codec", EC_GGUF_STRING}, {"group", EC_GGUF_U32}};
+    ec_gguf_value v[N_KEYS];
+    ec_status status = take_values(pairs, prefix, keys, N_KEYS, v);
+    if (status != EC_OK) return status;
+    format->codec = EC_CODEC_UNIFORM;
+    format->uniform.bits = ec_load_u32(v[BITS].bytes.data);
+    format->uniform.group = ec_load_u32(v[GROUP].bytes.data);
+    return ec_uniform_check(&format->uniform);
+}
+
+static uint32_t list_uniform(const ec_format *format, uint64_t rows, uint64_t columns, ec_part parts[]) {
+    const ec_uniform *u = &format->uniform;
+    parts[0] = part(EC_PART_CODES, "codes", EC_GGUF_TENSOR_I8, ec_uniform_codes_bytes(u, rows, columns), 1);
+    parts[1] = part(EC_PART_SCALES, "scales", EC_GGUF_TENSOR_F16, ec_uniform_scales(u, rows, columns), 2);
+    parts[2] = part(EC_PART_PARAMS, "params", EC_GGUF_TENSOR_F32, 1, 4);
+    return 3;
+}
+
 /* ---- columns: formats for the first columns and for the rest ---------------------------------- */
 
 static ec_status take_columns(ec_pairs *pairs, const char *prefix, ec_format *format) {
@@ -256,6 +278,7 @@ static const ec_codec_row codecs[] = {
     {"winding", take_winding, set_winding_table, check_winding_table, list_winding},
     {"crvq", take_crvq, set_codebooks, NULL, list_crvq},
     {"trellis", take_trellis, set_trellis_table, NULL, list_trellis},
+    {"uniform", take_uniform, NULL, NULL, list_uniform},
     {"columns", take_columns, set_permutation, check_permutation, NULL},
 };
 

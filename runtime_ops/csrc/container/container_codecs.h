@@ -6,10 +6,11 @@
 #include "container/container_keys.h"
 
 /* Parts of a matrix at most, by codec and of any; a tensor is at most two matrices. */
-enum { EC_RAW_PARTS = 1, EC_WINDING_PARTS = 3, EC_CRVQ_PARTS = 4, EC_TRELLIS_PARTS = 3 };
+enum { EC_RAW_PARTS = 1, EC_WINDING_PARTS = 3, EC_CRVQ_PARTS = 4, EC_TRELLIS_PARTS = 3, EC_UNIFORM_PARTS = 3 };
 #define EC_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define EC_CONTAINER_MAX_PARTS \
-    (2 * EC_MAX(EC_MAX(EC_RAW_PARTS, EC_WINDING_PARTS), EC_MAX(EC_CRVQ_PARTS, EC_TRELLIS_PARTS)))
+    (2 * EC_MAX(EC_MAX(EC_RAW_PARTS, EC_WINDING_PARTS), \
+                EC_MAX(EC_CRVQ_PARTS, EC_MAX(EC_TRELLIS_PARTS, EC_UNIFORM_PARTS))))
 
 /* Which pointer of ec_matrix a part becomes. */
 typedef enum ec_part_field { EC_PART_CODES, EC_PART_EXTENDED, EC_PART_SCALES, EC_PART_PARAMS } ec_part_field;
@@ -42,6 +43,7 @@ typedef struct ec_format {
     ec_winding winding;
     ec_crvq crvq;
     ec_trellis trellis;
+    ec_uniform uniform;
     ec_columns columns;
 } ec_format;
 

@@ -28,6 +28,7 @@ static ec_status list_matrix(ec_matrix *matrix, uint64_t rows, uint64_t columns,
     matrix->winding = format->winding;
     matrix->crvq = format->crvq;
     matrix->trellis = format->trellis;
+    matrix->uniform = format->uniform;
     uint32_t n = format->row->list_parts(format, rows, columns, list->parts + list->n);
     list->n += n;
     return n != 0 ? EC_OK : EC_BAD_FORMAT;

@@ -110,6 +110,8 @@ static void fill_matrix(const matrix_header *h, uint8_t *const *blobs, ec_matrix
     t->rotation = h->rotation;
     t->seed = h->seed;
     t->table = blobs[TABLE];
+    m->uniform.bits = h->code_bits;
+    m->uniform.group = h->group;
 }
 
 static void fill_tensor(const case_header *c, uint8_t *const *blobs, ec_tensor *t) {

@@ -15,6 +15,7 @@ from exporters.gguf.codec import Codec, Fields, TableKey
 from exporters.gguf.crvq_codec import CRVQ
 from exporters.gguf.spec import STRING, U32, GGUFType, array_of
 from exporters.gguf.trellis_codec import TRELLIS
+from exporters.gguf.uniform_codec import UNIFORM
 from exporters.gguf.winding_codec import WINDING
 from runtime_ops.formats import ColumnsFormat, Format, FormatError, PartSpec, RawFormat, Table
 
@@ -74,6 +75,7 @@ CODECS: dict[str, Codec[Any]] = {
     "winding": WINDING,
     "crvq": CRVQ,
     "trellis": TRELLIS,
+    "uniform": UNIFORM,
     "columns": COLUMNS,
 }
 MAX_PARTS = MAX_MATRICES * max(len(codec.parts) for codec in CODECS.values())

@@ -24,6 +24,7 @@ from runtime_ops.formats import (
     EncodedTensor,
     Table,
     TrellisFormat,
+    UniformFormat,
     columns,
     crvq,
     part,
@@ -212,6 +213,30 @@ def test_example_of_trellis() -> None:
     once = reference.hadamard(x * signs, 2)
     steps = [signs, x, x * signs, once, reference.rotate(fmt, x)]
     assert numbers[40:] == [n for step in steps for n in step.reshape(-1).tolist()]
+
+
+def test_example_of_uniform() -> None:
+    """The sizes and weights that the page states, from the parameters that it states."""
+    example = re.search(r"Example: a matrix of 12 rows.*?\n\n", PAGE, flags=re.S)
+    assert example is not None
+    numbers = [float(n) for n in re.findall(r"(?<!\w)-?\d+(?:\.\d+)?", example[0])]
+    rows, columns, bits, group = map(int, numbers[:4])
+    fmt, shape = UniformFormat(bits, group), (rows, columns)
+    specs = fmt.part_specs(shape)
+    sizes = [spec.size * spec.dtype.itemsize for spec in specs]
+    assert numbers[4:10] == [fmt.bands(shape), fmt.tiles(shape), fmt.tile_bytes, *sizes]
+    byte, code = map(int, numbers[10:12])
+    codes, scales = np.zeros(specs[0].size, np.uint8), np.zeros(specs[1].size, np.float16)
+    codes[byte] = code
+    places = divmod(byte, 4), divmod(byte + 32, 4)
+    scales[[places[0][0], places[1][0]]] = numbers[22:24]
+    parts = {"codes": codes, "scales": scales, "params": np.array(numbers[24:25], np.float32)}
+    values = reference.uniform_values(fmt, parts, shape)
+    stated = [[code & 15, byte, *places[0], values[places[0]]]]
+    stated += [[code >> 4, byte + 32, *places[1], values[places[1]]]]
+    assert [numbers[12:17], numbers[17:22]] == stated
+    weights = reference.decode(EncodedTensor(fmt, shape, parts))
+    assert numbers[25:] == [weights[place] for place in places]
 
 
 def test_when_products_go_by_tables() -> None:

@@ -14,6 +14,7 @@ from runtime_ops.formats import (
     PlainFormat,
     RawFormat,
     TrellisFormat,
+    UniformFormat,
     WindingFormat,
     matrices,
 )
@@ -60,6 +61,8 @@ def _matrix(fmt: PlainFormat, parts: Mapping[str, NDArray[np.generic]]) -> tuple
         fields += [*fmt.multipliers, *[0] * (2 - fmt.dim), fmt.fold, fmt.table_bits]
         fields += [fmt.rotation, fmt.seed]
         table = fmt.table.data
+    elif isinstance(fmt, UniformFormat):
+        fields = [5, *[0] * 14, fmt.group, 0, fmt.bits]
     else:
         fields = [1 if fmt.dtype == "f16" else 0]
     codes = parts["raw" if isinstance(fmt, RawFormat) else "codes"].tobytes()

@@ -16,13 +16,14 @@ from tests.runtime_ops import (
     harness,
     integer_vectors,
     trellis_vectors,
+    uniform_vectors,
     vectors,
 )
 
 
 @pytest.fixture(scope="session")
 def cases() -> list[vectors.Case]:
-    """Every case: windings, codebooks, reordered columns, and trellises."""
+    """Every case: windings, codebooks, reordered columns, trellises, and group integers."""
     families = [
         vectors.winding_cases(),
         crvq_vectors.crvq_cases(),
@@ -31,6 +32,7 @@ def cases() -> list[vectors.Case]:
         trellis_vectors.trellis_cases(),
         trellis_vectors.rotation_cases(),
         trellis_vectors.columns_cases(),
+        uniform_vectors.uniform_cases(),
         integer_vectors.integer_cases(),
     ]
     return [case for family in families for case in family]

@@ -17,12 +17,15 @@ from runtime_ops.formats import (
     PlainFormat,
     RawFormat,
     TrellisFormat,
+    UniformFormat,
     WindingFormat,
 )
 from runtime_ops.formats.columns import CRITICAL_PREFIX
+from runtime_ops.formats.trellis import BAND_ROWS
 
 DECODE, ROWS, GEMV, GEMM, PREPARE, MATMUL_I8 = 0, 1, 2, 3, 4, 5
 SEED = 20261122
+SCALED = CrvqFormat | TrellisFormat | UniformFormat  # scales in float16, and a factor
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def random_parts(
     for spec in fmt.part_specs(shape):
         if spec.name == "raw":
             parts["raw"] = rng.normal(0, 1, spec.size).astype(spec.dtype)
-        elif isinstance(fmt, CrvqFormat | TrellisFormat) and spec.name == "scales":
+        elif isinstance(fmt, SCALED) and spec.name == "scales":
             parts["scales"] = np.exp2(rng.uniform(-14, 15.9, spec.size)).astype("<f2")
             parts["scales"][rng.random(spec.size) < 0.1] = 0
         elif isinstance(fmt, WindingFormat) and spec.name == "params":
@@ -115,6 +118,9 @@ def random_parts(
             parts["params"] = np.exp2(rng.uniform(-20, 1, 1)).astype(np.float32)
         else:
             parts[spec.name] = rng.integers(0, 256, spec.size, np.uint8)
+    if isinstance(fmt, UniformFormat):
+        bands = parts["scales"].reshape(fmt.bands(shape), -1, BAND_ROWS)
+        bands[-1, :, (shape[0] - 1) % BAND_ROWS + 1 :] = 0  # rows beyond the matrix
     return parts
 
 

@@ -1,4 +1,4 @@
-# make demo | test | test-quick | lint | runtime | clean
+# make demo | test | test-quick | lint | runtime | edgecomp-run | static | clean
 # Every target that runs Python first makes .venv and installs edgecomp into it.
 
 PYTHON ?= python3
@@ -9,14 +9,21 @@ CSRC := $(wildcard runtime_ops/csrc/* runtime_ops/csrc/*/* edgecomp/encode/csrc/
 CC ?= cc
 AR ?= ar
 # No contraction to fused multiply-add: results are specified operation by operation.
-CFLAGS := -std=c99 -O3 -pthread -ffp-contract=off -fPIC -fvisibility=hidden -Wall -Wextra -Iruntime_ops/csrc
+CFLAGS := -std=c99 -O3 -pthread -ffp-contract=off -fPIC -fvisibility=hidden -Wall -Wextra -Iruntime_ops/csrc $(TARGET_FLAGS)
 # A folder for each machine that is compiled for, such as build/x86_64-linux-gnu.
 BUILD ?= build/$(shell $(CC) -dumpmachine)
 RUNTIME_SOURCES := $(filter-out %_main.c,$(wildcard runtime_ops/csrc/*/*.c))
-RUNTIME_HEADERS := $(wildcard runtime_ops/csrc/*.h runtime_ops/csrc/*/*.h runtime_ops/csrc/*/*.inc)
+RUNTIME_HEADERS := $(wildcard $(foreach end,*.h */*.h */*.inc */*/*.h,runtime_ops/csrc/$(end)))
 RUNTIME_OBJECTS := $(patsubst runtime_ops/csrc/%.c,$(BUILD)/runtime/%.o,$(RUNTIME_SOURCES))
 
-.PHONY: demo test test-quick lint runtime clean
+RUN_SOURCES := $(wildcard runtime_ops/csrc/programs/run/*.c)
+RUN_OBJECTS := $(patsubst runtime_ops/csrc/%.c,$(BUILD)/runtime/%.o,$(RUN_SOURCES))
+
+# Compiler of the static programs, and the machines they are for. aarch64-linux-musl is Android's, too.
+ZIG ?= $(BIN)/python -m ziglang
+STATIC := x86_64-linux-musl aarch64-linux-musl arm-linux-musleabihf
+
+.PHONY: demo test test-quick lint runtime edgecomp-run static clean
 
 demo: $(INSTALLED)
 	$(BIN)/edgecomp demo
@@ -51,6 +58,23 @@ $(BUILD)/libedgecomp.so: $(RUNTIME_OBJECTS)
 $(BUILD)/runtime/%.o: runtime_ops/csrc/%.c $(RUNTIME_HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
+
+edgecomp-run: $(BUILD)/edgecomp-run
+
+$(BUILD)/edgecomp-run: $(RUN_OBJECTS) $(BUILD)/libedgecomp.a
+	$(CC) -pthread $(LINK_FLAGS) -o $@ $^ -lm
+
+static: $(INSTALLED) $(STATIC:%=build/static/%/edgecomp-run)
+
+# Without this zig compiles checks for undefined behaviour in; ARMv7 without NEON is not worth a program.
+STATIC_FLAGS := -DNDEBUG -fno-sanitize=undefined
+build/static/arm-linux-musleabihf/edgecomp-run: STATIC_FLAGS += -mcpu=generic+v7a+neon
+
+# Android 15 wants pages of 16 KiB.
+build/static/%/edgecomp-run: $(RUN_SOURCES) $(RUNTIME_SOURCES) $(RUNTIME_HEADERS)
+	ZIG_LOCAL_CACHE_DIR=$(CURDIR)/build/zig $(MAKE) edgecomp-run BUILD=build/static/$* \
+		CC='$(ZIG) cc -target $*' AR='$(ZIG) ar' TARGET_FLAGS='$(STATIC_FLAGS)' \
+		LINK_FLAGS='-static -s -Wl,-z,max-page-size=16384 $(STATIC_FLAGS)'
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -36,6 +36,7 @@ static const char *codec_name(ec_codec codec) {
     case EC_CODEC_WINDING: return "winding";
     case EC_CODEC_CRVQ: return "crvq";
     case EC_CODEC_TRELLIS: return "trellis";
+    case EC_CODEC_UNIFORM: return "uniform";
     }
     return "other";
 }

@@ -41,6 +41,52 @@ def test_older_names_and_integers_for_floats() -> None:
     assert context_length({"n_positions": 64}) == 64
 
 
+LLAMA3 = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (
+            {"rope_scaling": LLAMA3},
+            {
+                "rope.scaling.type": "llama3",
+                "rope.scaling.factor": 8.0,
+                "rope.scaling.low_freq_factor": 1.0,
+                "rope.scaling.high_freq_factor": 4.0,
+                "rope.scaling.original_context_length": 8192,
+            },
+        ),
+        (
+            {"rope_parameters": {"rope_theta": 5e5, "rope_type": "linear", "factor": 2}},
+            {
+                "rope.freq_base": 5e5,
+                "rope.scaling.type": "linear",
+                "rope.scaling.factor": 2.0,
+            },
+        ),
+        ({"rope_scaling": {"type": "dynamic"}}, {"rope.scaling.type": "dynamic"}),
+        ({"rope_scaling": None, "rope_parameters": {"rope_type": "default"}}, {}),
+        ({"hidden_act": "silu", "rope_interleaved": False}, {}),
+        ({"rope_interleaved": True}, {"rope.interleaved": True}),
+        ({"hidden_act": "gelu"}, {"feed_forward.activation": "gelu"}),
+        ({"sliding_window": 4096}, {"attention.sliding_window": 4096}),
+        ({"sliding_window": 4096, "use_sliding_window": False}, {}),
+        ({"partial_rotary_factor": 1.0, "head_dim": 64}, {}),
+        ({"partial_rotary_factor": 0.5, "head_dim": 64}, {"rope.dimension_count": 32}),
+    ],
+)
+def test_what_is_not_as_usual(config: dict[str, object], expected: dict[str, object]) -> None:
+    keys = hyperparameters(config)
+    del keys["architecture"], keys["config"]
+    expected = expected | ({"attention.key_length": 64} if "head_dim" in config else {})
+    assert keys == expected
+    assert all(type(keys[name]) is type(value) for name, value in expected.items())
+
+
 def test_odd_configs_give_only_what_they_have() -> None:
     config = {"vocab_size": None, "hidden_size": True, "rope_parameters": [1], "n_layer": "six"}
     assert set(hyperparameters(config)) == {"architecture", "config"}

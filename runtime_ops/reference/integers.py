@@ -15,6 +15,7 @@ from runtime_ops.formats import (
     FormatError,
     PlainFormat,
     TrellisFormat,
+    UniformFormat,
     WindingFormat,
     matrices,
     matrix_sides,
@@ -22,6 +23,7 @@ from runtime_ops.formats import (
 from runtime_ops.reference.crvq import crvq_codes, crvq_sums, row_scales
 from runtime_ops.reference.products import prepare
 from runtime_ops.reference.trellis import trellis_places, trellis_states
+from runtime_ops.reference.uniform import uniform_scales, uniform_values
 from runtime_ops.reference.winding import GROUP_FACTORS, integers_wd, unpack_indices
 
 BLOCK = 32  # columns that share a scale of the activations
@@ -59,7 +61,7 @@ def _is_integer(fmt: PlainFormat, parts: Mapping[str, NDArray[np.generic]], colu
         small = fmt.table is not None or fmt.levels <= LARGEST
         fits = fmt.group == 0 or (fmt.group % BLOCK == 0 and columns % fmt.group == 0)
         return fmt.classes == 1 and centred and small and fits
-    return isinstance(fmt, TrellisFormat)
+    return isinstance(fmt, TrellisFormat | UniformFormat)
 
 
 def _columns(tensor: EncodedTensor, number: int) -> int:
@@ -83,6 +85,11 @@ def integer_matrix(
     if isinstance(fmt, CrvqFormat):
         sums = crvq_sums(fmt, crvq_codes(fmt, parts, shape))
         return IntegerMatrix(sums[:, : shape[1]].astype(np.int32), None, row_scales(parts))
+    if isinstance(fmt, UniformFormat):
+        scales = np.repeat(uniform_scales(fmt, parts, shape), fmt.group // BLOCK, axis=1)
+        factor = np.repeat(parts["params"].astype(np.float32), shape[0])
+        blocks = -(-shape[1] // BLOCK)
+        return IntegerMatrix(uniform_values(fmt, parts, shape), scales[:, :blocks], factor)
     assert isinstance(fmt, WindingFormat)
     n = shape[0] * shape[1]
     values = integers_wd(fmt, unpack_indices(fmt, parts["codes"], fmt.n_indices(n)))

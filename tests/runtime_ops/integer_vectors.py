@@ -15,6 +15,7 @@ from runtime_ops.formats import (
     EncodedTensor,
     Format,
     Table,
+    UniformFormat,
     WindingFormat,
 )
 from runtime_ops.formats.trellis import MAX_STEP_BITS, STATE_BITS
@@ -36,6 +37,9 @@ def integer_cases() -> Iterator[vectors.Case]:
             step = 2 * number + shape_number
             shape = ROWS[step % 5], fitting(fmt, COLUMNS[step % 9])
             yield matmul_case(fmt, shape, TOKENS[step % 7], rng)
+    for bits in (8, 4):
+        yield matmul_case(UniformFormat(bits, 32), (35, 1100), 5, rng)
+        yield matmul_case(UniformFormat(bits, 64), (35, 1100), 1, rng)
     for critical in ((), (3,), (9, 9, 4), (6, 5, 5, 4, 2, 1, 1)):  # tables, from 256 rows on
         fmt = crvq_format(8, 8, False, critical)
         yield matmul_case(fmt, (401, 8 * (20 + len(critical)) + 3), 1, rng)
@@ -53,6 +57,8 @@ def formats() -> Iterator[Format]:
             for dim in (1, 2):
                 for table_bits in sorted({4, 5, 6, 7, 8, min(state_bits, 10)}):
                     yield trellis_format(state_bits, step_bits, dim, table_bits, False)
+    for bits, group in ((8, 32), (4, 32), (2, 64), (8, 160)):
+        yield UniformFormat(bits, group)
     for table_bits in (4, 12):
         yield trellis_format(12, 5, 1, table_bits, True)
     yield from (crvq_format(8, 8, False, (2, 2)), crvq_format(4, 5, False, (1,)))

@@ -103,7 +103,7 @@ typedef void ec_decode_i8_tr_fn(const ec_trellis_plan *plan, const uint8_t *code
 
 /* Some blocks of a band's weights and some tokens' activations. */
 typedef struct ec_band_i8 {
-    const int8_t *w;         /* [n_blocks][EC_BLOCK_TILES][16][4], aligned to 64 bytes: dots_i8 */
+    const int8_t *w;         /* [n_blocks][EC_BLOCK_TILES][16][4]: dots_i8 */
     const int16_t *w16;      /* likewise: dots_i16 */
     const float *w_scales;   /* [n_blocks][16], or NULL */
     size_t n_blocks;

@@ -48,7 +48,7 @@ uint64_t ec_quantised_bytes(const ec_tensor *t, uint64_t n_tokens) {
 }
 
 static int has_integers(const ec_matrix *m) {
-    if (m->codec == EC_CODEC_TRELLIS) return 1;
+    if (m->codec == EC_CODEC_TRELLIS || m->codec == EC_CODEC_UNIFORM) return 1;
     if (m->codec == EC_CODEC_CRVQ) {
         uint64_t largest = 0;
         for (uint32_t k = 0; k < m->crvq.stages; k++) largest += UINT64_C(128) << m->crvq.shifts[k];
@@ -99,9 +99,41 @@ typedef struct panel {
 
 static int is_narrow_trellis(const ec_matrix *m) { return m->codec == EC_CODEC_TRELLIS && !m->trellis.wide; }
 
-/* Tiles of a trellis; those at the end of the matrix are copied, so that the kernel may read on. */
+static int is_narrow(const ec_matrix *m) { return is_narrow_trellis(m) || m->codec == EC_CODEC_UNIFORM; }
+
+static uint64_t tile_bytes(const ec_decoder *decoder) {
+    const ec_matrix *m = decoder->matrix;
+    return m->codec == EC_CODEC_UNIFORM ? ec_uniform_tile_bytes(&m->uniform) : decoder->trellis.tile_bytes;
+}
+
+static uint64_t band_bytes(const ec_decoder *decoder) {
+    const ec_matrix *m = decoder->matrix;
+    return m->codec == EC_CODEC_UNIFORM ? ec_uniform_band_bytes(&m->uniform, m->columns) : decoder->trellis.band_bytes;
+}
+
+/* Tiles of integers: byte i of a tile has elements i, i + 8 b, i + 16 b .. from its low bits up. */
+static void unpack_tiles(const ec_uniform *u, const uint8_t *codes, size_t n, int8_t *out) {
+    if (u->bits == 8) {
+        memcpy(out, codes, n * EC_TILE_WEIGHTS);
+        return;
+    }
+    size_t bytes = (size_t)ec_uniform_tile_bytes(u);
+    int8_t mask = (int8_t)((1 << u->bits) - 1), half = (int8_t)(1 << (u->bits - 1));
+    for (size_t t = 0; t < n; t++, codes += bytes) {
+        for (uint32_t shift = 0; shift < 8; shift += u->bits) {
+            for (size_t i = 0; i < bytes; i++) out[i] = (int8_t)((codes[i] >> shift & mask) - half);
+            out += bytes;
+        }
+    }
+}
+
+/* Tiles; a trellis's at the end of the matrix are copied, so that the kernel may read on. */
 static void decode_tiles(const ec_decoder *decoder, uint64_t byte, size_t n, int8_t *out) {
     const ec_matrix *m = decoder->matrix;
+    if (m->codec == EC_CODEC_UNIFORM) {
+        unpack_tiles(&m->uniform, m->codes + byte, n, out);
+        return;
+    }
     const ec_trellis_plan *plan = &decoder->trellis;
     uint64_t left = m->codes_bytes - byte;
     size_t safe = n;
@@ -135,11 +167,28 @@ static void decode_wide(ec_integer_product *p, uint64_t band, uint64_t block, si
 
 /* The scale of a row, and of a row's block, for the codecs that have them. */
 static float row_factor(const ec_matrix *m, uint64_t row) {
-    if (m->codec != EC_CODEC_WINDING) return ec_row_scale(m, row);
-    return ec_load_f32(m->params + 4 * m->winding.dim);
+    if (m->codec == EC_CODEC_UNIFORM) return ec_load_f32(m->params);
+    if (m->codec == EC_CODEC_WINDING) return ec_load_f32(m->params + 4 * m->winding.dim);
+    return ec_row_scale(m, row);
+}
+
+/* The scales of a band's rows in a group of columns: 0 or normal numbers. */
+static void load_scales(const ec_matrix *m, uint64_t band, uint64_t group, float *scales) {
+    uint64_t groups = ec_uniform_groups(&m->uniform, m->columns);
+    const uint8_t *halves = m->scales + 2 * (band * groups + group) * EC_BAND_ROWS;
+    for (size_t r = 0; r < EC_BAND_ROWS; r++) {
+        uint32_t half = ec_load_u16(halves + 2 * r), bits = half != 0 ? (half << 13) + UINT32_C(0x38000000) : 0;
+        memcpy(scales + r, &bits, sizeof bits);
+    }
 }
 
 static const float *block_scales(const ec_matrix *m, uint64_t band, uint64_t block, size_t n_blocks, panel *panel) {
+    if (m->codec == EC_CODEC_UNIFORM) {
+        for (size_t b = 0; b < n_blocks; b++) {
+            load_scales(m, band, (block + b) * EC_BLOCK / m->uniform.group, panel->scales[b]);
+        }
+        return panel->scales[0];
+    }
     if (m->codec != EC_CODEC_WINDING || m->winding.group == 0) return NULL;
     uint64_t groups = m->columns / m->winding.group, last = m->rows - 1;
     for (size_t b = 0; b < n_blocks; b++) {
@@ -156,23 +205,26 @@ static const float *block_scales(const ec_matrix *m, uint64_t band, uint64_t blo
 static size_t add_panel(ec_integer_product *p, uint64_t band, uint64_t block, ec_band_i8 *work) {
     const ec_matrix *m = p->decoder.matrix;
     panel panel;
-    int narrow = is_narrow_trellis(m);
+    int narrow = is_narrow(m);
     uint64_t left = p->x->n_blocks - block;
     size_t n = narrow ? PANEL_BLOCKS : WIDE_BLOCKS;
     if (left < n) n = (size_t)left;
     work->n_blocks = n;
     work->w_scales = block_scales(m, band, block, n, &panel);
     if (narrow) {
-        const ec_trellis_plan *plan = &p->decoder.trellis;
+        uint64_t byte = band * band_bytes(&p->decoder) + block * EC_BLOCK_TILES * tile_bytes(&p->decoder);
         uint64_t tiles = (m->columns + EC_STRIP_COLUMNS - 1) / EC_STRIP_COLUMNS - block * EC_BLOCK_TILES;
         size_t n_tiles = n * EC_BLOCK_TILES;
         if (tiles < n_tiles) {
             memset(panel.w.narrow + tiles * EC_TILE_WEIGHTS, 0, (size_t)(n_tiles - tiles) * EC_TILE_WEIGHTS);
             n_tiles = (size_t)tiles;
         }
-        uint64_t byte = band * plan->band_bytes + block * EC_BLOCK_TILES * plan->tile_bytes;
-        decode_tiles(&p->decoder, byte, n_tiles, panel.w.narrow);
-        work->w = panel.w.narrow;
+        if (n_tiles == n * EC_BLOCK_TILES && m->codec == EC_CODEC_UNIFORM && m->uniform.bits == 8) {
+            work->w = (const int8_t *)m->codes + byte; /* they are the panel */
+        } else {
+            decode_tiles(&p->decoder, byte, n_tiles, panel.w.narrow);
+            work->w = panel.w.narrow;
+        }
         p->decoder.kernels.dots_i8(work);
     } else {
         decode_wide(p, band, block, n, panel.w.wide);

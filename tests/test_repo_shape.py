@@ -29,10 +29,12 @@ MAY_USE = {
     "runtime_ops": {"numpy", "cffi"},
     "exporters": {"numpy", "gguf"},
     "edgecomp": {"numpy", "rich", "typer", "gguf", "safetensors", "torch", "transformers",
-                 "tokenizers", "huggingface_hub"},
+                 "tokenizers", "huggingface_hub", "starlette", "uvicorn"},
 }  # fmt: skip
 ONLY_THERE = {"setuptools": "runtime_ops/build_native.py"}
-HEAVY = {"torch", "transformers", "safetensors", "tokenizers", "huggingface_hub"}
+HEAVY = {"torch", "transformers", "safetensors", "tokenizers", "huggingface_hub",
+         "starlette", "uvicorn"}  # fmt: skip
+SERVER_PACKAGE = "edgecomp/serving/"  # only `edgecomp serve` imports its modules, as it starts
 # Whose modules work on tensors throughout; what is imported with edgecomp must not import them.
 TORCH_PACKAGES = (
     "edgecomp/crvq/",
@@ -91,6 +93,7 @@ def not_allowed(tree: ast.AST, path: str) -> set[str]:
             own = path.startswith(("runtime_ops/", "edgecomp/encode/"))
             bad |= set() if own else {name}
     heavy = HEAVY - {"torch", "safetensors"} if path.startswith(TORCH_PACKAGES) else HEAVY
+    heavy = heavy - {"starlette", "uvicorn"} if path.startswith(SERVER_PACKAGE) else heavy
     for name in at_import_time(tree) if not path.startswith(TORCH_PACKAGES) else ():
         if name.replace(".", "/").startswith(tuple(p.rstrip("/") for p in TORCH_PACKAGES)):
             bad.add(name)
@@ -127,6 +130,9 @@ def test_import_direction(path: Path) -> None:
         ("edgecomp/crvq/a.py", "import transformers", False),
         ("edgecomp/a.py", "from edgecomp.crvq.run import encode_model", False),
         ("edgecomp/a.py", "def f():\n  from edgecomp.crvq.run import encode_model", True),
+        ("edgecomp/serving/a.py", "import starlette, uvicorn", True),
+        ("edgecomp/serving/a.py", "import torch", False),
+        ("edgecomp/cli/a.py", "import uvicorn", False),
         ("edgecomp/a.py", "import requests", False),
     ],
 )

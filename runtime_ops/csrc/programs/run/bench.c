@@ -105,7 +105,7 @@ static int measure(const request *q, const ec_map *map, uint32_t n_threads, resu
     ec_message why;
     ec_model *model = ec_model_open(map->data, map->size, &options, &why);
     *r = (result){.file_bytes = map->size};
-    if (model == NULL) return fail_message(&why);
+    if (model == NULL) return fail_file(q->path, &why);
     ec_model_info_get(model, &r->info);
     float *logits = malloc((size_t)r->info.n_vocab * sizeof *logits);
     int status = logits != NULL ? run_rounds(q, model, logits, r) : fail(EXIT_FAILED, "", "no memory");

@@ -29,6 +29,10 @@ int fail(int status, const char *hint, const char *format, ...) {
 
 int fail_message(const ec_message *why) { return fail(EXIT_FAILED, why->hint, "%s", why->text); }
 
+int fail_file(const char *file, const ec_message *why) {
+    return fail(EXIT_FAILED, why->hint, "%s: %s", file, why->text);
+}
+
 int fail_status(const char *file, ec_status status) {
     const char *hint = status == EC_TRUNCATED  ? "copy the file again: its end is missing"
                        : status == EC_BAD_MAGIC ? "expected a container made by edgecomp"

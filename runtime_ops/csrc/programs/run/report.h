@@ -12,6 +12,7 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 /* Prints "error: ..." and, unless it is empty, "hint: ..." to stderr, each as one line; returns `status`. */
 int fail(int status, const char *hint, const char *format, ...) __attribute__((format(printf, 3, 4)));
 int fail_message(const ec_message *why);
+int fail_file(const char *file, const ec_message *why); /* of a message that does not name the file */
 int fail_status(const char *file, ec_status status); /* of a container */
 
 /* Whether an interrupted write to stdout was that of a closed pipe, which ends the program quietly. */

@@ -63,10 +63,10 @@ static int open_parts(run *r) {
     ec_message why = {"", ""};
     if (!ec_map_open(r->request->path, &r->map, &why)) return fail_message(&why);
     r->model = ec_model_open(r->map.data, r->map.size, &r->request->model, &why);
-    if (r->model == NULL) return fail_message(&why);
+    if (r->model == NULL) return fail_file(r->request->path, &why);
     ec_model_info_get(r->model, &r->info);
     r->tokenizer = ec_tokenizer_open(r->map.data, r->map.size, &why);
-    if (r->tokenizer == NULL) return fail_message(&why);
+    if (r->tokenizer == NULL) return fail_file(r->request->path, &why);
     r->sampler = ec_sampler_new(&r->request->sampling, r->info.n_vocab, &why);
     if (r->sampler == NULL) return fail_message(&why);
     r->logits = malloc((size_t)r->info.n_vocab * sizeof *r->logits);

@@ -10,8 +10,14 @@ a function needs it. The road a model takes is in edgecomp/pipeline.py.
 """
 
 from edgecomp.compression import Calibration
-from edgecomp.encode import CrvqSettings, LatticeSettings, PaperSettings, TrellisSettings
+from edgecomp.encode import (
+    CrvqSettings,
+    LatticeSettings,
+    PaperSettings,
+    TrellisSettings,
+    UniformSettings,
+)
 from edgecomp.pipeline import calibrate, compress, evaluate, inspect
 
 __all__ = ["Calibration", "CrvqSettings", "LatticeSettings", "PaperSettings", "TrellisSettings",
-           "calibrate", "compress", "evaluate", "inspect"]  # fmt: skip
+           "UniformSettings", "calibrate", "compress", "evaluate", "inspect"]  # fmt: skip

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecomp.encode import PaperSettings, Settings, TrellisSettings
+from edgecomp.encode import PaperSettings, Settings, TrellisSettings, UniformSettings
 
 __all__ = ["CompressReport", "RawTensor", "raw_reason"]
 
@@ -48,7 +48,7 @@ class CompressReport:
 def raw_reason(shape: tuple[int, ...], settings: Settings) -> str:
     """Why these settings left a tensor of that shape raw."""
     if not isinstance(settings, PaperSettings):
-        if len(shape) >= 2 and isinstance(settings, TrellisSettings):
+        if len(shape) >= 2 and isinstance(settings, TrellisSettings | UniformSettings):
             return "smaller as it is, or no scale fits its weights"
         return "not a matrix" if len(shape) < 2 else "no scale fits its weights"
     if math.prod(shape) < SMALLEST_PAPER_TENSOR:

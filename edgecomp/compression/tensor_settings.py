@@ -13,13 +13,25 @@ from edgecomp.checkpoint.folder import is_embedding, is_head
 from edgecomp.compression.checks import CompressError
 from edgecomp.compression.linears import Calibration, usable_statistics
 from edgecomp.compression.workfolder import WorkFolder
-from edgecomp.encode import InputStatistics, LatticeSettings, Settings, TrellisSettings
+from edgecomp.encode import (
+    InputStatistics,
+    LatticeSettings,
+    Settings,
+    TrellisSettings,
+    UniformSettings,
+)
 from edgecomp.progress import ProgressCallback
 
 # On bookworm, whose embedding is its head too, at 3 bits: KL divergence 0.0218 at a half, 0.0240 at
 # 1, 0.0221 at 0.
 EMBEDDING_POWER = 0.5
-__all__ = ["input_statistics", "ranks_by_activation", "rate_of", "tensor_settings"]
+__all__ = [
+    "input_statistics",
+    "integers_of",
+    "ranks_by_activation",
+    "rate_of",
+    "tensor_settings",
+]
 
 
 def input_statistics(
@@ -80,6 +92,9 @@ def tensor_settings(
     are told by their name.
     """
     if isinstance(settings, TrellisSettings):
+        integers = integers_of(entry.name, settings)
+        if integers is not None:
+            return integers, None
         return trellis_settings(entry, settings, statistics)
     if not isinstance(settings, LatticeSettings) or settings.critical == 0:
         return settings, None
@@ -115,6 +130,11 @@ def rate_of(name: str, settings: TrellisSettings) -> TrellisSettings:
     if is_embedding(name):
         return replace(settings.outer, row_power=settings.row_power * EMBEDDING_POWER)
     return settings.outer if is_head(name) else settings
+
+
+def integers_of(name: str, settings: TrellisSettings) -> UniformSettings | None:
+    """The settings of a tensor that is to be group integers beside trellises, else None."""
+    return settings.outer_integers if is_embedding(name) or is_head(name) else None
 
 
 def no_linear(entry: TensorEntry) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgecomp.checkpoint import Checkpoint
-from edgecomp.compression.tensor_settings import rate_of
+from edgecomp.compression.tensor_settings import integers_of, rate_of
 from edgecomp.encode import Settings, TrellisSettings
 from edgecomp.encode.trellis.codes import TrellisCode, chosen_code
 from edgecomp.encode.trellis.refit import fitted_code
@@ -24,7 +24,7 @@ def fitted_codes(checkpoint: Checkpoint, settings: Settings) -> Mapping[str, Tre
         return {}
     kinds: dict[str, list[str]] = {}
     for entry in checkpoint.tensors:
-        if len(entry.shape) >= 2:
+        if len(entry.shape) >= 2 and integers_of(entry.name, settings) is None:
             kinds.setdefault(kind_of(entry.name), []).append(entry.name)
     codes: dict[str, TrellisCode] = {}
     for names in kinds.values():

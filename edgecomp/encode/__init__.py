@@ -13,10 +13,12 @@ from edgecomp.encode.settings import (
     Settings,
     SettingsError,
     TrellisSettings,
+    UniformSettings,
     paper_settings_for_bits,
 )
 from edgecomp.encode.source import ArraySource, WeightError, WeightSource
 from edgecomp.encode.trellis.tensor import InputStatistics, encode_trellis
+from edgecomp.encode.uniform import encode_uniform
 from runtime_ops.formats import EncodedTensor
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TrellisSettings",
+    "UniformSettings",
     "WeightError",
     "WeightSource",
     "encode",
@@ -59,5 +62,7 @@ def encode(
             return encode_critical(source, settings, name, diagonal)
         case TrellisSettings():
             return encode_trellis(source, settings, name, statistics)
+        case UniformSettings():
+            return encode_uniform(source, settings)
         case CrvqSettings():  # linears of blocks need statistics: edgecomp.crvq encodes them
             return encode_lattice(source, settings.outer)

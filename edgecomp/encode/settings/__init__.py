@@ -3,6 +3,7 @@
 from edgecomp.encode.settings.crvq import CrvqSettings
 from edgecomp.encode.settings.error import SettingsError
 from edgecomp.encode.settings.trellis import TrellisSettings
+from edgecomp.encode.settings.uniform import UniformSettings
 from edgecomp.encode.settings.winding import (
     LatticeSettings,
     PaperSettings,
@@ -17,8 +18,9 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TrellisSettings",
+    "UniformSettings",
     "packed_bits",
     "paper_settings_for_bits",
 ]
 
-Settings = PaperSettings | LatticeSettings | CrvqSettings | TrellisSettings
+Settings = PaperSettings | LatticeSettings | CrvqSettings | TrellisSettings | UniformSettings

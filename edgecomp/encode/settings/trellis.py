@@ -7,13 +7,17 @@ from typing import ClassVar, Literal
 
 from edgecomp.encode.settings.crvq import BLOCK_SHARE, MIN_DAMPING, Finetune
 from edgecomp.encode.settings.error import SettingsError
+from edgecomp.encode.settings.uniform import UniformSettings
 from edgecomp.encode.settings.winding import MOST_CRITICAL, ColumnImportance
 from runtime_ops.formats.trellis import STATE_BITS
+from runtime_ops.formats.uniform import UNIFORM_BITS
 
 StateBits = Literal[8, 10, 12, 16]
+EmbeddingCodec = Literal["trellis", "uniform"]
 TRELLIS_BITS = (1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)
 TABLE_ENTRIES = (16, 64, 256)
 HIGH_BITS = 12  # state bits of the rates above 4, whatever is asked for
+INTEGER_BITS = 8.0  # of embeddings and head as group integers
 SCALE_BITS = 0.25  # a weight's share of its row's scale and its band's tail, at most about
 
 
@@ -33,7 +37,8 @@ class TrellisSettings:
     input columns, those with the highest `importance`, takes `critical_bits`. `finetune` "block"
     tunes scales and norms block by block, `epochs` times over the calibration text, "end-to-end"
     those and tables of the whole model; `move_codes` moves codes as well (where it does not,
-    "end-to-end" comes after blocks).
+    "end-to-end" comes after blocks). With `embedding_codec` "uniform" embeddings and head are group
+    integers of `outer_bits` (2, 4 or 8; None: 8) instead, which are read faster than trellis codes.
     """
 
     bits: float = 4.0
@@ -52,6 +57,7 @@ class TrellisSettings:
     move_codes: bool = True
     epochs: float = 1.0
     seed: int = 0
+    embedding_codec: EmbeddingCodec = "trellis"
     codec: ClassVar[str] = "trellis"
     preset: ClassVar[str] = "trellis"
 
@@ -63,6 +69,11 @@ class TrellisSettings:
         rates = ", ".join(f"{rate:g}" for rate in TRELLIS_BITS)
         need(self.bits in TRELLIS_BITS, "bits", f"one of {rates}")
         need(self.outer_bits in (None, *TRELLIS_BITS), "outer_bits", f"one of {rates}")
+        codecs = ("trellis", "uniform")
+        need(self.embedding_codec in codecs, "embedding_codec", " or ".join(codecs))
+        if self.embedding_codec == "uniform":
+            integers = (None, *UNIFORM_BITS)
+            need(self.outer_bits in integers, "outer_bits", "2, 4 or 8 with the uniform codec")
         need(self.critical_bits in TRELLIS_BITS, "critical_bits", f"one of {rates}")
         states = ", ".join(map(str, STATE_BITS))
         need(self.state_bits in STATE_BITS, "state_bits", f"one of {states}")
@@ -87,11 +98,20 @@ class TrellisSettings:
         """Bits per weight of embeddings and head."""
         if self.outer_bits is not None:
             return self.outer_bits
+        if self.embedding_codec == "uniform":
+            return INTEGER_BITS
         return min(rate for rate in (*TRELLIS_BITS, 9) if rate >= min(8, self.bits + 1))
 
     @property
+    def outer_integers(self) -> UniformSettings | None:
+        """Settings for embeddings and head where they are group integers, else None."""
+        if self.embedding_codec != "uniform":
+            return None
+        return UniformSettings(self.chosen_outer_bits)
+
+    @property
     def outer(self) -> TrellisSettings:
-        """Settings for embeddings and head, which have no critical columns."""
+        """Settings for embeddings and head as trellises, which have no critical columns."""
         return replace(self, bits=self.chosen_outer_bits, critical=0.0)
 
     def states_at(self, bits: float) -> int:
@@ -106,4 +126,6 @@ class TrellisSettings:
     @property
     def expected_bpw(self) -> float:
         """Bits per weight, at most: those of embeddings, which a model may consist of."""
-        return max(self.chosen_outer_bits, self.bits, self.critical_bits) + SCALE_BITS
+        integers = self.outer_integers
+        outer = self.chosen_outer_bits if integers is None else integers.expected_bpw
+        return max(outer, self.bits, self.critical_bits) + SCALE_BITS

@@ -150,6 +150,7 @@ def compress(
     refit: trellis.Refit = None,
     rotate: trellis.Rotate = None,
     feedback: trellis.Feedback = None,
+    embedding_codec: trellis.EmbeddingCodecName = None,
     json: Json = False,
 ) -> None:
     """Compress MODEL into a container. A run that was killed goes on when started again.
@@ -160,6 +161,7 @@ def compress(
       edgecomp compress HuggingFaceTB/SmolLM2-135M --bits 4 -o smollm.gguf
       edgecomp compress ./bookworm --preset lattice --bits 4 -o bookworm.gguf
       edgecomp compress ./bookworm --codec crvq --calibration text.txt -o tiny.gguf
+      edgecomp compress ./bookworm --codec uniform --bits 8 -o large.gguf
 
     \b
     As published for language models, UNet and MobileNetV3 (1600 points, box 0.1 and 3 classes
@@ -176,7 +178,9 @@ def compress(
         None, codebook_bits, extended, critical, critical_codes, importance, allocation,
         initialisation, sweeps, share, finetune, move_codes, epochs, embedding_bits, damping, seed,
     )  # fmt: skip
-    own = trellis.TrellisOptions(state_bits, table_entries, refit, rotate, feedback)
+    own = trellis.TrellisOptions(
+        state_bits, table_entries, refit, rotate, feedback, embedding_codec
+    )
     settings = settings_from(codec, preset, given, coded, own)
     learned = crvq.calibration_from(calibration, statistics, context, device, damping)
     options.check_calibration(settings, learned)

@@ -116,7 +116,8 @@ Epochs = Annotated[float | None, typer.Option(help="How often tuning reads the t
 EmbeddingBits = Annotated[
     float | None,
     typer.Option(
-        help="Bits per weight of embeddings and head (crvq: 4; trellis: about --bits + 1)."
+        help="Bits per weight of embeddings and head (crvq: 4; trellis: about --bits + 1; 8 with "
+        "--embedding-codec uniform)."
     ),
 ]
 Damping = Annotated[

@@ -20,6 +20,7 @@ from edgecomp.encode import (
     Settings,
     SettingsError,
     TrellisSettings,
+    UniformSettings,
     paper_settings_for_bits,
 )
 
@@ -42,6 +43,7 @@ class Codec(StrEnum):
     WINDING = "winding"
     CRVQ = "crvq"
     TRELLIS = "trellis"
+    UNIFORM = "uniform"
 
 
 class Preset(StrEnum):
@@ -60,7 +62,10 @@ class Generator(StrEnum):
 
 Bits = Annotated[
     float | None,
-    typer.Option(help="Bits per weight (default 4); trellis: 1, 1.5, 2 .. 4, 5, 6, 7 or 8."),
+    typer.Option(
+        help="Bits per weight (default 4); trellis: 1, 1.5, 2 .. 4, 5, 6, 7 or 8; "
+        "uniform: 2, 4 or 8."
+    ),
 ]
 Points = Annotated[
     list[int] | None,
@@ -86,7 +91,13 @@ RawError = Annotated[
         help="paper: tensors with a larger mean error stay raw (default 0.006); none: none does.",
     ),
 ]
-Group = Annotated[int | None, typer.Option(min=1, help="lattice: weights that share a scale.")]
+Group = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Weights that share a scale (lattice, default about 128; uniform, 32 or a multiple).",
+    ),
+]
 Dim = Annotated[
     int | None,
     typer.Option(min=1, help="lattice: weights per index, 1 to 4; crvq: per code (default 8)."),
@@ -153,6 +164,8 @@ def settings_from(
             raise UsageError(
                 f"{trellis.given[0]} belongs to the trellis codec", "use --codec trellis"
             )
+        if codec is Codec.UNIFORM:
+            return uniform_only(preset, options, crvq)
         if codec is Codec.CRVQ:
             return crvq_only(preset, options, crvq)
         if options.bits is not None and options.points:
@@ -199,6 +212,21 @@ def trellis_only(
     if trellis.feedback is False:
         refuse_unused({"--damping": crvq.damping}, "--feedback")
     return trellis_settings(options.bits, options.critical_bits, crvq, trellis)
+
+
+def uniform_only(
+    preset: Preset | None, options: SettingsOptions, crvq: CrvqOptions
+) -> UniformSettings:
+    """The uniform codec's settings; UsageError for options of the others."""
+    others = [*winding_only(options), *options.given("dim")]
+    refuse_winding(preset, [name for name in others if name != "--group"])
+    refuse_crvq(crvq, set())
+    if options.critical_bits is not None:
+        raise UsageError("--critical-bits belongs to the other codecs", "use --codec trellis")
+    settings = UniformSettings()
+    bits = settings.bits if options.bits is None else options.bits
+    group = settings.group if options.group is None else options.group
+    return UniformSettings(bits, group)
 
 
 def refuse_unused(values: dict[str, float | None], needed: str) -> None:

@@ -12,6 +12,8 @@ from edgecomp.cli.crvq_options import CrvqOptions
 from edgecomp.encode import TrellisSettings
 
 __all__ = [
+    "EmbeddingCodec",
+    "EmbeddingCodecName",
     "Feedback",
     "Refit",
     "Rotate",
@@ -24,6 +26,14 @@ __all__ = [
 # Options of crvq that the trellis codec has too.
 SHARED = ("critical", "importance", "finetune", "move_codes", "epochs", "outer_bits", "damping",
           "seed")  # fmt: skip
+
+
+class EmbeddingCodec(StrEnum):
+    """The codecs of embeddings and head beside trellises."""
+
+    TRELLIS = "trellis"
+    UNIFORM = "uniform"
+
 
 StateBits = Annotated[
     int | None,
@@ -55,6 +65,12 @@ Feedback = Annotated[
         help="trellis: let later columns make up for errors, by the calibration (default).",
     ),
 ]
+EmbeddingCodecName = Annotated[
+    EmbeddingCodec | None,
+    typer.Option(
+        help="trellis: codec of embeddings and head: trellis (default) or uniform (fast to read)."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,7 @@ class TrellisOptions:
     refit: bool | None = None
     rotate: bool | None = None
     feedback: bool | None = None
+    embedding_codec: EmbeddingCodec | None = None
 
     @property
     def given(self) -> list[str]:

@@ -90,13 +90,24 @@ static int machine_has(ec_isa isa) {
     return 0;
 }
 
-uint32_t ec_isa_available(void) {
+static uint32_t find_available(void) {
     static const ec_kernels none;
     uint32_t bits = 0;
     for (int isa = 0; isa < EC_ISA_COUNT; isa++) {
         int exists = memcmp(table + isa, &none, sizeof none) != 0;
         if (exists && machine_has((ec_isa)isa)) bits |= UINT32_C(1) << isa;
     }
+    return bits;
+}
+
+/* Found once: cpuid takes tens of microseconds on virtual machines. Threads that are here at the same time find
+ * the same. */
+uint32_t ec_isa_available(void) {
+    static uint32_t available;
+    uint32_t bits = __atomic_load_n(&available, __ATOMIC_RELAXED);
+    if (bits != 0) return bits;
+    bits = find_available();
+    __atomic_store_n(&available, bits, __ATOMIC_RELAXED);
     return bits;
 }
 

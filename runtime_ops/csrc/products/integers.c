@@ -249,8 +249,24 @@ static uint64_t add_fused(ec_integer_product *p, uint64_t band, ec_band_i8 *work
     return n;
 }
 
+/* Those of the band's rows that were asked for, times the rows' scales. */
+static void store_band(const ec_integer_product *p, uint64_t band, uint64_t first_token, size_t n_tokens,
+                       float (*sums)[EC_BAND_ROWS]) {
+    float factors[EC_BAND_ROWS];
+    uint64_t row = band * EC_BAND_ROWS, last = p->first_row + p->n_rows;
+    size_t first = row < p->first_row ? (size_t)(p->first_row - row) : 0;
+    size_t end = last - row < EC_BAND_ROWS ? (size_t)(last - row) : EC_BAND_ROWS;
+    for (size_t r = first; r < end; r++) factors[r] = row_factor(p->decoder.matrix, row + r);
+    for (size_t t = 0; t < n_tokens; t++) {
+        float *y = p->y + (first_token + t) * p->y_stride + (row + first - p->first_row);
+        for (size_t r = first; r < end; r++, y++) {
+            float sum = sums[t][r] * factors[r];
+            *y = p->adds ? sum + *y : sum;
+        }
+    }
+}
+
 static void multiply_band(ec_integer_product *p, uint64_t band, uint64_t first_token, size_t n_tokens) {
-    const ec_matrix *m = p->decoder.matrix;
     const ec_quantised *x = p->x;
     float sums[BLOCK_TOKENS][EC_BAND_ROWS];
     memset(sums, 0, n_tokens * sizeof sums[0]);
@@ -265,15 +281,7 @@ static void multiply_band(ec_integer_product *p, uint64_t band, uint64_t first_t
         uint64_t fused = block == 0 ? add_fused(p, band, &work) : 0;
         block += fused != 0 ? fused : add_panel(p, band, block, &work);
     } while (block < x->n_blocks);
-    uint64_t row = band * EC_BAND_ROWS, end = row + EC_BAND_ROWS, last = p->first_row + p->n_rows;
-    uint64_t first = row < p->first_row ? p->first_row : row;
-    for (uint64_t r = first; r < end && r < last; r++) {
-        float factor = row_factor(m, r);
-        for (size_t t = 0; t < n_tokens; t++) {
-            float *y = p->y + (first_token + t) * p->y_stride + (r - p->first_row), sum = sums[t][r - row] * factor;
-            *y = p->adds ? sum + *y : sum;
-        }
-    }
+    store_band(p, band, first_token, n_tokens, sums);
 }
 
 static void multiply_rows(ec_integer_product *p) {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import subprocess
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from exporters.bundle import MetadataValue
 from runtime_ops.formats import EncodedTensor, RawFormat
 from runtime_ops.reference.llama import KV, Session, llama
 from tests.runtime_ops import harness
+from tests.runtime_ops.model_program import run_model
 from tests.runtime_ops.random_models import (
     N_VOCAB,
     VARIATIONS,
@@ -48,41 +48,23 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return harness.command("model", "sanitized", tmp_path_factory.mktemp("model"))
 
 
-def lines(program: list[str], files: Iterable[bytes], folder: Path, kv: KV = "f16") -> list[str]:
+def lines(program: list[str], files: Iterable[bytes], folder: Path) -> list[str]:
     """What the program prints about each file."""
-    corpus = folder / "corpus"
-    with open(corpus, "wb") as out:
-        for file in files:
-            out.write(struct.pack("<Q", len(file)) + file)
-    numbers = [str(n) for n in (2, 3, COUNT, *PROMPT)]
-    run = subprocess.run(
-        [*program, str(corpus), kv, *numbers], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr[-4000:]
-    return run.stdout.splitlines()
-
-
-def expected_line(keys: dict[str, MetadataValue], tensors: dict[str, EncodedTensor], kv: KV) -> str:
-    """The line by the reference: tokens, and FNV-1a of all logits."""
-    session = Session(llama(keys, tensors.get), kv)
-    logits = session.eval(PROMPT)
-    found, checksum = [], 2166136261
-    for _ in range(COUNT):
-        for byte in logits.tobytes():
-            checksum = (checksum ^ byte) * 16777619 % (1 << 32)
-        found.append(int(logits.argmax()))
-        logits = session.eval(found[-1:])
-    return f"{' '.join(map(str, found))} {checksum:08x}"
+    return [result.line for result in run_model(program, files, folder, (COUNT, PROMPT))]
 
 
 @pytest.mark.parametrize("kv", ["f16", "i8"])
 def test_same_bits_on_every_machine(program: list[str], kv: KV, tmp_path: Path) -> None:
-    files, expected = [], []
-    for variation in VARIATIONS:
-        keys, tensors = model_keys(variation), random_model(variation)
-        files.append(write_model(tmp_path / "m.gguf", keys, tensors))
-        expected.append(expected_line(keys, tensors, kv))
-    assert lines(program, files, tmp_path, kv) == expected
+    models = [(model_keys(v), random_model(v)) for v in VARIATIONS]
+    files = [write_model(tmp_path / "m.gguf", *model) for model in models]
+    results = run_model(program, files, tmp_path, (COUNT, PROMPT), kv)
+    for (keys, tensors), result in zip(models, results, strict=True):
+        session = Session(llama(keys, tensors.get), kv)
+        logits = [session.eval(PROMPT)]
+        for _ in range(COUNT - 1):
+            logits.append(session.eval([int(logits[-1].argmax())]))
+        assert result.tokens == tuple(int(each.argmax()) for each in logits)
+        assert result.has_logits(np.stack(logits))
 
 
 def with_keys(variation: Variation, changes: dict[str, MetadataValue | None], path: Path) -> bytes:

@@ -32,18 +32,22 @@ static uint32_t likeliest(const float *logits, uint32_t n) {
     return best;
 }
 
-/* FNV-1a over the bytes of the logits. */
+/* CRC-32 (zlib's) over the bytes of the logits. */
 static uint32_t add_bytes(uint32_t sum, const float *logits, uint32_t n) {
     const unsigned char *bytes = (const unsigned char *)logits;
-    for (size_t i = 0; i < n * sizeof *logits; i++) sum = (sum ^ bytes[i]) * UINT32_C(16777619);
-    return sum;
+    sum = ~sum;
+    for (size_t i = 0; i < n * sizeof *logits; i++) {
+        sum ^= bytes[i];
+        for (int bit = 0; bit < 8; bit++) sum = sum >> 1 ^ (UINT32_C(0xEDB88320) & (0 - (sum & 1)));
+    }
+    return ~sum;
 }
 
 static int continue_text(ec_model *model, const request *r, ec_message *why) {
     ec_model_info info;
     ec_model_info_get(model, &info);
     float *logits = malloc(info.n_vocab * sizeof *logits);
-    uint32_t sum = UINT32_C(2166136261);
+    uint32_t sum = 0;
     if (logits == NULL) fail("no memory");
     int good = ec_model_eval(model, r->prompt, r->n_prompt, logits, why);
     for (uint32_t i = 0; good && i < r->count; i++) {

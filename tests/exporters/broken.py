@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,15 +24,19 @@ TRELLIS, ROTATED, PAIRED, COMBINED = (f"edgecomp.format.{i}." for i in range(11,
 
 @dataclass(frozen=True)
 class Broken:
-    """A broken file, a piece of Python's message and the status that C returns."""
+    """A broken file, a piece of Python's message and the status that C returns.
+
+    It is made from a sound one, the golden container where no other is named.
+    """
 
     name: str
     change: Change
     message: str
     status: int
+    sound: Callable[[], bytes] = GOLDEN.read_bytes
 
     def build(self) -> bytes:
         """The file."""
-        parts = take_apart(GOLDEN.read_bytes())
+        parts = take_apart(self.sound())
         self.change(parts)
         return parts.build()

@@ -23,6 +23,7 @@ from tests.exporters.broken import (
 )
 from tests.exporters.broken_formats import BROKEN_FORMATS
 from tests.exporters.broken_trellis import BROKEN_TRELLIS
+from tests.exporters.broken_uniform import BROKEN_UNIFORM
 from tests.exporters.changes import (
     add_formats,
     array_head,
@@ -275,7 +276,9 @@ PAYLOADS = (
     Broken("no data", lambda file: setattr(file, "data", b""), "expected to end by", TRUNCATED),
 )  # fmt: skip
 
-BROKEN_FILES = (*STRUCTURE, *UTF8, *KEYS, *BROKEN_FORMATS, *BROKEN_TRELLIS, *TENSORS, *PAYLOADS)
+BROKEN_FILES = (
+    *STRUCTURE, *UTF8, *KEYS, *BROKEN_FORMATS, *BROKEN_TRELLIS, *BROKEN_UNIFORM, *TENSORS, *PAYLOADS
+)  # fmt: skip
 
 
 def truncations() -> list[bytes]:

@@ -21,6 +21,7 @@ from tests.exporters.gguf_bytes import (
     take_apart,
     value,
 )
+from tests.exporters.uniform_container import uniform_file
 
 N_MUTANTS = 10_000
 SEED = 2
@@ -93,8 +94,11 @@ def _changed_field(file: bytes, random: np.random.Generator) -> bytes:
 
 @st.composite
 def fresh_mutants(draw: st.DrawFn) -> bytes:
-    """A file with one to three changes to its fields, some with two to their bytes as well."""
-    parts = take_apart(GOLDEN.read_bytes())
+    """The golden file or that of group integers with one to three changes to its fields.
+
+    Some have two changes to their bytes as well.
+    """
+    parts = take_apart(draw(st.sampled_from([GOLDEN.read_bytes(), uniform_file()])))
     for _ in range(draw(st.integers(1, 3))):
         draw(st.sampled_from([_draw_data, _draw_number, _draw_value, _draw_info]))(draw, parts)
     file = parts.build()
@@ -127,7 +131,9 @@ def _draw_value(draw: st.DrawFn, parts: GGUFBytes) -> None:
         F32: st.floats(width=32),
         BOOL: st.integers(0, 2),
         STRING: st.binary(max_size=80)
-        | st.sampled_from([b"raw", b"winding", b"crvq", b"trellis", b"columns", b"f16", b"radix"]),
+        | st.sampled_from(
+            [b"raw", b"winding", b"crvq", b"trellis", b"uniform", b"columns", b"f16"]
+        ),
     }
     gguf_type = draw(st.sampled_from([*contents]))
     if draw(st.booleans()):

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from runtime_ops._native import ffi, lib
-from runtime_ops.formats import ColumnsFormat, EncodedTensor, RawFormat, Table, TrellisFormat
+from runtime_ops.formats import (
+    ColumnsFormat,
+    EncodedTensor,
+    RawFormat,
+    Table,
+    TrellisFormat,
+    UniformFormat,
+)
 from runtime_ops.native_tensor import NativeTensor
 from tests.runtime_ops.crvq_vectors import crvq_format
 from tests.runtime_ops.vectors import LATTICE, random_tensor
@@ -27,7 +34,9 @@ def tensors() -> dict[str, EncodedTensor]:
     columns = ColumnsFormat(crvq, replace(LATTICE, group=4), 8, order)
     ramp = Table.of(np.arange(-8, 8, dtype=np.int8))
     trellis = TrellisFormat(8, 2, (71,), ramp, 4, 8, 5)
+    uniform = UniformFormat(4, 32)
     formats = {"crvq": crvq, "columns": columns, "raw": RawFormat(), "trellis": trellis}
+    formats["uniform"] = uniform
     return {name: random_tensor(fmt, SHAPE, rng) for name, fmt in formats.items()}
 
 
@@ -130,10 +139,43 @@ WRONG: list[tuple[str, Change, int]] = [
         ("trellis", put("params", "<f4", 0, value), lib.EC_BAD_FORMAT)
         for value in (-1.0, np.inf, np.nan, 2.0**-65, 2.0**65)
     ],
+    *[
+        ("uniform", set_field(f"rest.uniform.{field}", value), lib.EC_BAD_FORMAT)
+        for field, value in [
+            ("bits", 0), ("bits", 1), ("bits", 3), ("bits", 6), ("bits", 16), ("bits", 1 << 31),
+            ("group", 0), ("group", 16), ("group", 31), ("group", 48), ("group", 65568),
+            ("group", 1 << 31), ("group", 0xFFFFFFFF),
+        ]
+    ],
+    *[
+        ("uniform", set_field(f"rest.{part}_bytes", value), lib.EC_BAD_TENSOR)
+        for part, value in [
+            ("codes", 0), ("codes", 319), ("codes", 321), ("codes", 1 << 63), ("scales", 12),
+            ("scales", 63), ("scales", 65), ("params", 0), ("params", 8),
+        ]
+    ],
+    *[
+        ("uniform", set_field(f"rest.{part}", ffi.NULL), lib.EC_BAD_TENSOR)
+        for part in ("codes", "scales", "params")
+    ],
+    ("uniform", set_field("rest.uniform.bits", 8), lib.EC_BAD_TENSOR),
+    ("uniform", set_field("rest.uniform.group", 64), lib.EC_BAD_TENSOR),
+    *[
+        ("uniform", put("scales", "<f2", 21, value), lib.EC_BAD_FORMAT)
+        for value in (-1.0, np.inf, np.nan, 2.0**-15, -np.inf, 2.0**-24)
+    ],
+    *[("uniform", put("scales", "<f2", i, 1.0), lib.EC_BAD_FORMAT) for i in (6, 15, 22, 31)],
+    *[
+        ("uniform", put("params", "<f4", 0, value), lib.EC_BAD_FORMAT)
+        for value in (-1.0, np.inf, np.nan, 2.0**-65, 2.0**65)
+    ],
+    ("uniform", set_field("shape[0]", 1 << 40), lib.EC_BAD_TENSOR),
+    ("uniform", set_field("shape[0]", (1 << 40) // 40), lib.EC_BAD_TENSOR),
     ("trellis", set_field("shape[0]", 1 << 40), lib.EC_BAD_TENSOR),
     ("trellis", set_field("shape[0]", (1 << 40) // 40), lib.EC_BAD_TENSOR),
     ("crvq", set_field("rest.codec", 4), lib.EC_BAD_FORMAT),  # a trellis without parameters
-    ("crvq", set_field("rest.codec", 5), lib.EC_BAD_FORMAT),
+    ("crvq", set_field("rest.codec", 5), lib.EC_BAD_FORMAT),  # nor group integers
+    ("crvq", set_field("rest.codec", 6), lib.EC_BAD_FORMAT),
     ("crvq", set_field("shape[0]", 0), lib.EC_BAD_TENSOR),
     ("crvq", set_field("shape[0]", 1 << 40), lib.EC_BAD_TENSOR),
     ("crvq", set_field("n_dims", 9), lib.EC_BAD_TENSOR),

@@ -19,6 +19,7 @@ from runtime_ops.formats import (
     TrellisFormat,
     UniformFormat,
     WindingFormat,
+    matrix_sides,
 )
 from runtime_ops.formats.columns import CRITICAL_PREFIX
 from runtime_ops.formats.trellis import BAND_ROWS
@@ -119,8 +120,8 @@ def random_parts(
         else:
             parts[spec.name] = rng.integers(0, 256, spec.size, np.uint8)
     if isinstance(fmt, UniformFormat):
-        bands = parts["scales"].reshape(fmt.bands(shape), -1, BAND_ROWS)
-        bands[-1, :, (shape[0] - 1) % BAND_ROWS + 1 :] = 0  # rows beyond the matrix
+        scales = parts["scales"].reshape(fmt.bands(shape), -1, BAND_ROWS)
+        scales[-1, :, (matrix_sides(shape)[0] - 1) % BAND_ROWS + 1 :] = 0  # beyond the matrix
     return parts
 
 

@@ -6,7 +6,7 @@
 
 #include "runner.h"
 
-#define MAX_CONTEXT 16777216 /* tokens */
+#define MAX_CONTEXT 1048576 /* tokens */
 
 /* f16 or int8: 1, or 0. */
 static inline int parse_kv(const char *text, ec_kv *kv) {

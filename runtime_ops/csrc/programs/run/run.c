@@ -154,7 +154,7 @@ static int parse(request *r, int argc, char **argv) {
     const option options[] = {
         {"-p", OPTION_TEXT, &r->prompt, 0, 0}, {"--prompt", OPTION_TEXT, &r->prompt, 0, 0},
         {"-f", OPTION_TEXT, &r->prompt_file, 0, 0}, {"--file", OPTION_TEXT, &r->prompt_file, 0, 0},
-        {"-n", OPTION_U32, &r->n_max, 0, 1e9}, {"--max-tokens", OPTION_U32, &r->n_max, 0, 1e9},
+        {"-n", OPTION_U32, &r->n_max, 1, 1e9}, {"--max-tokens", OPTION_U32, &r->n_max, 1, 1e9},
         {"--temperature", OPTION_FLOAT, &s->temperature, 0, 100}, {"--top-k", OPTION_U32, &s->top_k, 0, 1e9},
         {"--top-p", OPTION_FLOAT, &s->top_p, 0, 1}, {"--min-p", OPTION_FLOAT, &s->min_p, 0, 1},
         {"--seed", OPTION_U64, &s->seed, 0, 0}, {"--threads", OPTION_U32, &r->model.n_threads, 0, EC_MAX_THREADS},

@@ -19,7 +19,7 @@ from edgecomp.encode.settings.trellis import TABLE_ENTRIES, TRELLIS_BITS
 from edgecomp.progress import Step
 from exporters.gguf import open_container
 from runtime_ops import native
-from runtime_ops.formats import ColumnsFormat, RawFormat, TrellisFormat
+from runtime_ops.formats import ColumnsFormat, RawFormat, TrellisFormat, UniformFormat
 from tests.edgecomp.compression.judged import CONTEXT, kl
 from tests.edgecomp.conftest import tiny_tensors, write_model
 from tests.edgecomp.crvq.small_models import save_small, write_text
@@ -80,6 +80,21 @@ def test_linears_and_embeddings_have_rates_of_their_own(llama: Path, tmp_path: P
     assert "without feedback; --calibration helps much" in notes[-1]
     compress(llama, tmp_path / "n.gguf", replace(PLAIN, outer_bits=2))
     assert formats(tmp_path / "n.gguf")["lm_head.weight"].step_bits == 2
+
+
+@pytest.mark.parametrize("finetune", ["none", "end-to-end"])
+def test_embeddings_and_head_may_be_integers(
+    llama: Path, text: Path, tmp_path: Path, finetune: Any
+) -> None:
+    """Beside linears that are tuned or not; the file is nearer to the original than by 4 bits."""
+    settings = replace(TUNED, finetune=finetune, embedding_codec="uniform")
+    for bits in (8, 4):
+        compress(llama, tmp_path / f"{bits}", replace(settings, outer_bits=bits), text)
+        found = formats(tmp_path / f"{bits}")
+        for name in ("model.embed_tokens.weight", "lm_head.weight"):
+            assert found.pop(name) == UniformFormat(bits, 32)
+        assert {type(fmt) for fmt in found.values()} == {TrellisFormat, RawFormat}
+    assert kl(tmp_path / "8", llama, text) < kl(tmp_path / "4", llama, text)
 
 
 def test_feedback_and_rotation_come_nearer_to_the_original(
@@ -228,6 +243,7 @@ def test_a_hessian_that_is_not_positive_definite(
         ("critical_bits", 9), ("state_bits", 9), ("table_entries", 32), ("damping", 0.0),
         ("damping", math.nan), ("critical", 0.6), ("importance", "obs"), ("finetune", "all"),
         ("epochs", 0.0), ("seed", -1), ("seed", 1 << 32), ("row_power", 2.0),
+        ("embedding_codec", "crvq"),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense(field: str, value: Any) -> None:

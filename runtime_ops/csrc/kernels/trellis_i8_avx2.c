@@ -15,19 +15,19 @@
 enum { BYTES_8, BYTES_16, BYTES_32, WORDS };
 enum { BY_STATE, TABLE_16, TABLE_64, TABLE_256, TABLE_LARGE };
 
-/* Columns 0 and 2, or 1 and 3, of eight rows. Four rows are cut from the bytes that begin at bytes[i]: an even
- * word is the low part of a dword shifted right, an odd one the high part of one shifted left. */
-typedef struct columns {
+/* Eight rows, four cut from the bytes that begin at bytes[0], four from bytes[1] on. A dword holds the states of
+ * columns 0 and 1 of a row, another one those of 2 and 3. */
+typedef struct rows {
     size_t bytes[2];
-    __m256i even, odd;   /* the dwords' bytes, for a shuffle */
-    __m256i right, left; /* bits */
-} columns;
+    __m256i dwords[2];            /* their bytes, for a shuffle */
+    __m256i right[2], left[2];    /* bits that bring column i to the low part, column 2 + i to the high one */
+} rows;
 
 typedef struct reader {
     int cut, lookup;
     size_t start[2];           /* first bytes of the halves of a tile, where states lie in bytes */
     __m256i right[2], left[2]; /* and the shifts of their qwords */
-    columns columns[2][2];     /* of the halves, where not */
+    rows rows[2];              /* of the halves, where not */
     __m256i multipliers[2], fold_factor, fold_mask;
     __m128i table_shift;
     const uint8_t *table;
@@ -36,22 +36,24 @@ typedef struct reader {
 
 AVX2 ALWAYS __m256i load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 
-AVX2 static void start_columns(const ec_trellis_plan *plan, size_t row, uint32_t first_column, columns *c) {
-    uint8_t even[32] = {0}, odd[32] = {0};
-    uint32_t right[8], left[8];
-    for (uint32_t i = 0; i < 16; i++) {
-        const uint16_t *bits = plan->bits + (row + i / 8 * 4) * EC_STRIP_COLUMNS;
-        uint32_t bit = bits[i % 8 * 2 + first_column], first = bits[0] >> 3;
-        uint8_t *bytes = (i % 2 == 0 ? even : odd) + i / 2 * 4;
-        c->bytes[i / 8] = first;
-        for (uint32_t j = 0; j < 3; j++) bytes[j] = (uint8_t)((bit >> 3) - first + j);
-        if (i % 2 == 0) right[i / 2] = bit & 7;
-        if (i % 2 == 1) left[i / 2] = 16 - (bit & 7);
+AVX2 static void start_rows(const ec_trellis_plan *plan, size_t first_row, rows *r) {
+    uint8_t bytes[2][32];
+    uint32_t right[2][8], left[2][8];
+    for (uint32_t i = 0; i < 8; i++) {
+        const uint16_t *bits = plan->bits + (first_row + i) * EC_STRIP_COLUMNS;
+        if (i % 4 == 0) r->bytes[i / 4] = bits[0] >> 3;
+        for (uint32_t j = 0; j < 2; j++) {
+            uint32_t first = bits[2 * j] >> 3;
+            for (uint32_t n = 0; n < 4; n++) bytes[j][4 * i + n] = (uint8_t)(first - r->bytes[i / 4] + n);
+            right[j][i] = bits[j] - (bits[0] & ~7u);
+            left[j][i] = 16 - (bits[2 + j] - (bits[2] & ~7u));
+        }
     }
-    c->even = load(even);
-    c->odd = load(odd);
-    c->right = load(right);
-    c->left = load(left);
+    for (int j = 0; j < 2; j++) {
+        r->dwords[j] = load(bytes[j]);
+        r->right[j] = load(right[j]);
+        r->left[j] = load(left[j]);
+    }
 }
 
 AVX2 static void start_bytes(const ec_trellis_plan *plan, reader *r) {
@@ -89,7 +91,7 @@ AVX2 static void start(const ec_trellis_plan *plan, reader *r) {
         start_bytes(plan, r);
     } else {
         r->cut = WORDS;
-        for (size_t i = 0; i < 4; i++) start_columns(plan, i / 2 * 8, i % 2, &r->columns[i / 2][i % 2]);
+        for (size_t half = 0; half < 2; half++) start_rows(plan, half * 8, &r->rows[half]);
     }
     for (int i = 0; i < 2; i++) r->multipliers[i] = _mm256_set1_epi16((short)(plan->multipliers[i] >> 16));
     uint32_t factor = plan->fold < 16 ? UINT32_C(1) << (16 - plan->fold) : 0;
@@ -111,20 +113,22 @@ AVX2 ALWAYS __m256i cut_bytes(const reader *r, int half, __m256i bytes, __m256i 
     return _mm256_or_si256(_mm256_srlv_epi64(bytes, r->right[half]), _mm256_sllv_epi64(next, r->left[half]));
 }
 
-AVX2 ALWAYS __m256i cut_words(const columns *c, const uint8_t *tile) {
-    __m128i first = _mm_loadu_si128((const __m128i *)(const void *)(tile + c->bytes[0]));
-    __m128i second = _mm_loadu_si128((const __m128i *)(const void *)(tile + c->bytes[1]));
+AVX2 ALWAYS void cut_words(const rows *r, const uint8_t *tile, __m256i states[2]) {
+    __m128i first = _mm_loadu_si128((const __m128i *)(const void *)(tile + r->bytes[0]));
+    __m128i second = _mm_loadu_si128((const __m128i *)(const void *)(tile + r->bytes[1]));
     __m256i bytes = _mm256_inserti128_si256(_mm256_castsi128_si256(first), second, 1);
-    __m256i even = _mm256_srlv_epi32(_mm256_shuffle_epi8(bytes, c->even), c->right);
-    __m256i odd = _mm256_sllv_epi32(_mm256_shuffle_epi8(bytes, c->odd), c->left);
-    return _mm256_blend_epi16(even, odd, 0xAA);
+    __m256i even = _mm256_shuffle_epi8(bytes, r->dwords[0]), odd = _mm256_shuffle_epi8(bytes, r->dwords[1]);
+    for (int i = 0; i < 2; i++) {
+        __m256i low = _mm256_srlv_epi32(even, r->right[i]), high = _mm256_sllv_epi32(odd, r->left[i]);
+        states[i] = _mm256_blend_epi16(low, high, 0xAA);
+    }
 }
 
 /* The table's angles of half a tile: columns 0 and 2 of each row in angles[0], 1 and 3 in angles[1]. */
 AVX2 ALWAYS void find_angles(const reader *r, const uint8_t *tile, int half, int cut, __m256i angles[2]) {
     __m256i states[2]; /* with bits above them */
     if (cut == WORDS) {
-        for (int i = 0; i < 2; i++) states[i] = cut_words(&r->columns[half][i], tile);
+        cut_words(&r->rows[half], tile, states);
     } else {
         /* A row's four states begin in four bytes side by side: the eight bits from a byte on and those from the
          * next one are a state. */

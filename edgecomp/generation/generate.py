@@ -15,9 +15,11 @@ __all__ = ["Ending", "Limits", "Piece", "PromptError", "Reason", "check_prompt",
 
 
 class PromptError(ValueError):
-    """A prompt that cannot be continued."""
+    """A prompt that cannot be continued; `hint` is what may help."""
 
-    hint = "give a shorter prompt, or more --context"
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class Reason(StrEnum):
@@ -121,6 +123,9 @@ def reached(limits: Limits, text: TextStream, n_tokens: int, cache: TokenCache) 
 def check_prompt(prompt: Sequence[int], n_context: int) -> None:
     """PromptError unless a prompt has tokens, and no more than the context holds."""
     if not prompt:
-        raise PromptError("the prompt has no tokens, expected one or more")
+        raise PromptError("the prompt is empty", "this model starts from a text: give it one")
     if len(prompt) > n_context:
-        raise PromptError(f"the prompt has {len(prompt)} tokens, expected at most {n_context}")
+        raise PromptError(
+            f"the prompt has {len(prompt)} tokens, expected at most {n_context}",
+            "--context N keeps more tokens",
+        )

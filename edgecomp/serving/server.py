@@ -12,6 +12,7 @@ import uvicorn
 
 from edgecomp.generation.engine import Engine
 from edgecomp.serving.application import application
+from edgecomp.serving.protocol import TimedProtocol
 from edgecomp.serving.settings import GRACE_SECONDS, ServeSettings
 from edgecomp.serving.writer import Writer
 from edgecomp.terminal import printable
@@ -69,7 +70,8 @@ def serve(engine: Engine, listener: socket.socket, settings: ServeSettings) -> N
         application(writer, settings),
         log_config=None,
         access_log=False,
-        http="h11",
+        loop="asyncio",
+        http=TimedProtocol,
         ws="none",
         lifespan="off",
         server_header=False,

@@ -68,7 +68,7 @@ def test_the_context_is_used_to_its_end() -> None:
 @pytest.mark.parametrize("prompt", [[], [BEGIN, *b"abcdef"]])
 def test_prompts_that_cannot_be_continued(prompt: list[int]) -> None:
     model = FakeModel()
-    with pytest.raises(PromptError, match="expected"):
+    with pytest.raises(PromptError, match=r"is empty|expected at most 6"):
         list(generate(TokenCache(model, 6), TOKENIZER, SAMPLER, prompt, Limits(5)))
     assert model.evaluated == []
 

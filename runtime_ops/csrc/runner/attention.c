@@ -3,9 +3,6 @@
 
 #include <math.h>
 
-#include "runner/exp.h"
-#include "runner/norm.h"
-
 #define TILE 32    /* positions of a tile */
 #define QUERIES 16 /* that share a tile, of several heads or tokens */
 
@@ -72,15 +69,6 @@ static void score_tile(unit *u, uint32_t first, uint32_t n, float scale) {
     }
 }
 
-/* Turns n scores into exp(score - largest); their sum in eight lanes. */
-static float soften(float *scores, uint32_t n) {
-    float largest = -INFINITY, lanes[EC_LANES] = {0};
-    for (uint32_t t = 0; t < n; t++) largest = scores[t] > largest ? scores[t] : largest;
-    for (uint32_t t = 0; t < n; t++) scores[t] = ec_expf(scores[t] - largest);
-    for (uint32_t t = 0; t < n; t++) lanes[t % EC_LANES] += scores[t];
-    return ec_sum_lanes(lanes);
-}
-
 static void attend(unit *u) {
     const ec_attention *a = u->call->attention;
     uint32_t d_head = a->cache->d_head;
@@ -90,7 +78,7 @@ static void attend(unit *u) {
         score_tile(u, first, u->longest - first < TILE ? u->longest - first : TILE, scale);
     }
     for (uint32_t q = 0; q < u->n; q++) {
-        u->sums[q] = soften(u->memory.scores + q * stride, u->seen[q]);
+        u->sums[q] = a->steps->soften(u->memory.scores + q * stride, u->seen[q]);
         memset(u->out[q], 0, d_head * sizeof(float));
     }
     for (uint32_t first = 0; first < u->longest; first += TILE) {

@@ -2,12 +2,12 @@
 #ifndef EC_ATTENTION_H
 #define EC_ATTENTION_H
 
-#include "runner/attention_steps.h"
+#include "runner/steps.h"
 #include "runner/kv_cache.h"
 
 typedef struct ec_attention {
     const ec_kv_cache *cache;
-    const ec_attention_steps *steps;
+    const ec_steps *steps;
     ec_kernels kernels;
     uint32_t n_heads, group; /* heads of queries, and how many of them share a head of keys */
     uint32_t most_parts;     /* of a call, each of which has memory of its own: */

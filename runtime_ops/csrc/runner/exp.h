@@ -2,19 +2,34 @@
 #ifndef EC_EXP_H
 #define EC_EXP_H
 
-#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-#define EC_EXP_MOST 88.0f   /* beyond: infinity */
-#define EC_EXP_LEAST -87.0f /* below: 0, so that no result is subnormal */
+#define EC_EXP_MOST UINT32_C(0x42B00000)  /* bits of 88: beyond, infinity */
+#define EC_EXP_LEAST UINT32_C(0xC2AE0000) /* bits of -87: below, 0, so that no result is subnormal */
+#define EC_EXP_INFINITY UINT32_C(0x7F800000)
+
+static inline uint32_t ec_float_bits(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return bits;
+}
+
+static inline float ec_bits_float(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
 
 /* exp(x), off by at most 1 unit in the last place. x = n ln 2 + r, |r| <= ln(2) / 2; ln 2 is taken off in two
- * parts, the first of which has few bits; exp(r) is a polynomial (Cephes, expf). No branches, so that compilers
- * can take several at a time; no conversion of a float to an integer, which NaN has none of. */
+ * parts, the first of which has few bits; exp(r) is a polynomial (Cephes, expf). Limits are compared as bits and
+ * nothing branches, so that compilers take several at a time; no float is converted to an integer, which NaN has
+ * none of: it is within the limits and stays NaN. */
 static inline float ec_expf(float x) {
-    float inside = x > EC_EXP_MOST ? EC_EXP_MOST : x;
-    inside = inside < EC_EXP_LEAST ? EC_EXP_LEAST : inside;
+    uint32_t bits = ec_float_bits(x);
+    uint32_t over = 0 - (uint32_t)(bits - EC_EXP_MOST - 1 <= EC_EXP_INFINITY - EC_EXP_MOST - 1);
+    uint32_t under = 0 - (uint32_t)(bits - EC_EXP_LEAST - 1 <= (EC_EXP_INFINITY | UINT32_C(1) << 31) - EC_EXP_LEAST - 1);
+    float inside = ec_bits_float(bits & ~(over | under));
     float shifted = inside * 1.44269504f + 0x1.8p+23f, n = shifted - 0x1.8p+23f;
     float r = inside - n * 0.693359375f;
     r = r - n * -2.12194440e-4f;
@@ -25,14 +40,8 @@ static inline float ec_expf(float x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
-    uint32_t bits;
-    float power;
-    memcpy(&bits, &shifted, 4);
-    bits = (bits - UINT32_C(0x4B400000) + 127) << 23;
-    memcpy(&power, &bits, 4);
-    p = p * power;
-    p = x > EC_EXP_MOST ? INFINITY : p;
-    return x < EC_EXP_LEAST ? 0.0f : p;
+    p = p * ec_bits_float((ec_float_bits(shifted) - UINT32_C(0x4B400000) + 127) << 23);
+    return ec_bits_float((ec_float_bits(p) & ~(over | under)) | (over & EC_EXP_INFINITY));
 }
 
 #endif

@@ -73,9 +73,9 @@ static int take_buffers(ec_model *m, ec_message *why) {
     ec_attention *a = &m->attention;
     a->cache = &m->cache;
     a->kernels = m->kernels;
-    a->steps = &ec_attention_plain;
-#if defined(__x86_64__)
-    if (m->isa == EC_ISA_AVX2 || m->isa == EC_ISA_AVX512) a->steps = &ec_attention_avx2;
+    a->steps = &ec_steps_plain;
+#if defined(EC_ARCH_X86)
+    if (m->isa == EC_ISA_AVX2 || m->isa == EC_ISA_AVX512) a->steps = &ec_steps_avx2;
 #endif
     a->n_heads = h->n_heads;
     a->group = h->n_heads / h->n_kv_heads;

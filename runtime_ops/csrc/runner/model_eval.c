@@ -113,10 +113,18 @@ static void attention_block(ec_model *m, uint32_t layer, uint32_t n_tokens) {
     multiply(m, EC_PART_ATTENTION_PROJECTIONS, &out);
 }
 
+/* SwiGLU (Shazeer 2020). */
+typedef struct swiglu_work {
+    const ec_steps *steps;
+    float *gate;
+    const float *up;
+    uint64_t n;
+} swiglu_work;
+
 static void swiglu_part(void *shared, uint32_t part, uint32_t n_parts) {
-    const ec_linears *w = shared;
-    uint64_t n = (uint64_t)w->n_tokens * w->all[0]->rows, first = n * part / n_parts, end = n * (part + 1) / n_parts;
-    ec_swiglu(w->y[0] + first, w->y[1] + first, (size_t)(end - first));
+    const swiglu_work *w = shared;
+    uint64_t first = w->n * part / n_parts, end = w->n * (part + 1) / n_parts;
+    w->steps->swiglu(w->gate + first, w->up + first, (size_t)(end - first));
 }
 
 static void feed_forward_block(ec_model *m, uint32_t layer, uint32_t n_tokens) {
@@ -127,7 +135,8 @@ static void feed_forward_block(ec_model *m, uint32_t layer, uint32_t n_tokens) {
     both.prepared = b->prepared;
     multiply(m, EC_PART_FEED_FORWARD, &both);
     uint64_t start = ec_clock_ns();
-    ec_pool_run(m->pool, ec_pool_threads(m->pool), swiglu_part, &both);
+    swiglu_work work = {m->attention.steps, b->gate, b->up, (uint64_t)n_tokens * m->hyper.d_ff};
+    ec_pool_run(m->pool, ec_pool_threads(m->pool), swiglu_part, &work);
     add_time(m, EC_PART_OTHER, start);
     ec_linears down = {.all = {&linears[EC_DOWN]}, .y = {b->normed}, .n = 1, .x = b->gate, .n_tokens = n_tokens};
     down.prepared = b->up;

@@ -1,9 +1,9 @@
-/* RMSNorm (Zhang and Sennrich 2019) and SwiGLU (Shazeer 2020). */
+/* RMSNorm (Zhang and Sennrich 2019). */
 #include "runner/norm.h"
 
 #include <math.h>
 
-#include "runner/exp.h"
+#include "runner/steps.h"
 
 void ec_rms_norm(const float *x, const float *weight, size_t n, float epsilon, float *y) {
     float lanes[EC_LANES] = {0};
@@ -14,8 +14,4 @@ void ec_rms_norm(const float *x, const float *weight, size_t n, float epsilon, f
     for (size_t j = whole; j < n; j++) lanes[j - whole] += x[j] * x[j];
     float factor = 1.0f / sqrtf(ec_sum_lanes(lanes) / (float)n + epsilon);
     for (size_t j = 0; j < n; j++) y[j] = x[j] * factor * weight[j];
-}
-
-void ec_swiglu(float *gate, const float *up, size_t n) {
-    for (size_t j = 0; j < n; j++) gate[j] = gate[j] / (1.0f + ec_expf(-gate[j])) * up[j];
 }

@@ -1,12 +1,16 @@
-/* Attention's inner loops for every machine. */
-#include "runner/attention_steps.h"
+/* The runner's inner loops for every machine. */
+#include "runner/steps.h"
 
 static void halves(const uint16_t *x, size_t n, float *out) { ec_halves_step(x, n, out); }
 
 static void bytes(const int8_t *x, float scale, size_t n, float *out) { ec_bytes_step(x, scale, n, out); }
 
+static float soften(float *scores, size_t n) { return ec_soften_step(scores, n); }
+
 static void add_values(const float *p, const float *v, size_t n, size_t d_head, float *out) {
     ec_add_values_step(p, v, n, d_head, out);
 }
 
-const ec_attention_steps ec_attention_plain = {halves, bytes, add_values};
+static void swiglu(float *gate, const float *up, size_t n) { ec_swiglu_step(gate, up, n); }
+
+const ec_steps ec_steps_plain = {halves, bytes, soften, add_values, swiglu};

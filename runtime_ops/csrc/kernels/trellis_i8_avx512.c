@@ -20,10 +20,10 @@ enum { LOAD_16, LOAD_32, LOAD_48, LOAD_64, LOAD_TWICE };
  * the rows 0, 1, 4, 5, 8, 9, 12, 13 and of those between. */
 typedef struct reader {
     __m512i bytes[2], windows[2];
-    __m512i multipliers, fold_mask;
+    __m512i multipliers, fold_factor, fold_mask;
     __m512i values[4], odd_values[4]; /* of the table, each as often as makes 64 or 256 of them; or by_state */
     __m512i order, places;   /* row order[j] is dword j, row r is dword places[r] */
-    __m128i fold, table_shift;
+    __m128i table_shift;
     size_t start[2];         /* byte of the tile that is loaded first */
     int lookup, load;
     const uint8_t *table;    /* of a large one */
@@ -127,7 +127,7 @@ AVX512 static void start(const ec_trellis_plan *plan, uint8_t bias, reader *r) {
     load_values(plan, r);
     uint32_t odd_factor = plan->multipliers[1] & UINT32_C(0xFFFF0000);
     r->multipliers = _mm512_set1_epi32((int)(plan->multipliers[0] >> 16 | odd_factor));
-    r->fold = _mm_cvtsi32_si128((int)plan->fold);
+    r->fold_factor = _mm512_set1_epi16((short)(plan->fold < 16 ? UINT32_C(1) << (16 - plan->fold) : 0));
     r->fold_mask = _mm512_set1_epi16((short)(((UINT32_C(1) << plan->state_bits) - 1) >> plan->fold));
     r->table_shift = _mm_cvtsi32_si128(16 - (int)plan->table_bits);
     r->table = plan->table;
@@ -177,7 +177,8 @@ AVX512 ALWAYS __m512i find_wide(const reader *r, const uint8_t *tile, int lookup
         __m512i bytes = _mm512_permutexvar_epi8(r->bytes[half], load_bytes(tile + r->start[half], width));
         __m512i states = _mm512_multishift_epi64_epi8(r->windows[half], bytes); /* with bits above them */
         /* states ^ (states >> fold & fold_mask) */
-        states = _mm512_ternarylogic_epi32(states, _mm512_srl_epi16(states, r->fold), r->fold_mask, 0x78);
+        __m512i folded = _mm512_mulhi_epu16(states, r->fold_factor); /* elsewhere than shuffles and shifts */
+        states = _mm512_ternarylogic_epi32(states, folded, r->fold_mask, 0x78);
         angles[half] = _mm512_mullo_epi16(states, r->multipliers);
     }
     if (lookup == TABLE_LARGE) {

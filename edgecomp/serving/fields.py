@@ -105,7 +105,7 @@ class Fields:
     def finish(self, where: str = "") -> None:
         """ApiError when fields are left that nobody has asked for."""
         for name in self._left:
-            raise wrong(f"unknown field: {shown(name)}{where}", name[:SHOWN])
+            raise wrong(f"unknown field: {shown(name)}{where}", printable(name)[:SHOWN])
 
     def _wrong(self, name: str, value: object, expected: str) -> ApiError:
         return wrong(f"{name} is {shown(value)}, expected {expected}", name)

@@ -151,6 +151,7 @@ WRONG = [
     ({"prompt": "x", "suffix": "y"}, 'suffix is "y"'),
     ({"prompt": "x", "user": 5}, "user is 5"),
     ({"prompt": "x", "colour\n": 5}, 'unknown field: "colour'),
+    ({"prompt": "x", "\ud800": 5}, 'unknown field: "\\ud800"'),
     (b"", "not JSON"),
     (b"{", "not JSON"),
     (b"[1]", "expected a JSON object"),

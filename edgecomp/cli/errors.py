@@ -12,13 +12,17 @@ from edgecomp.cli.options import UsageError
 from edgecomp.compression import CompressError
 from edgecomp.encode import SettingsError, WeightError
 from edgecomp.evaluation import EvaluationError
+from edgecomp.generation import PromptError
+from edgecomp.serving.errors import ListenError
 from edgecomp.terminal import printable
 from exporters.gguf import ContainerError
 from runtime_ops.formats import FormatError
 from runtime_ops.native import NativeError
+from runtime_ops.native_model import ModelError
 
 __all__ = ["fail", "note", "report_error"]
 
+SERVER_EXTRAS = ("starlette", "uvicorn")
 EXTRAS = ("huggingface_hub", "safetensors", "tokenizers", "torch", "transformers")
 
 
@@ -33,6 +37,8 @@ def report_error(error: Exception) -> int:
             | CheckpointError()
             | CompressError()
             | EvaluationError()
+            | ListenError()
+            | PromptError()
             | WeightError()
         ):
             pass
@@ -40,11 +46,16 @@ def report_error(error: Exception) -> int:
             hint = "edgecomp compress --help shows the options"
         case TokenizerError():
             hint = "put the tokenizer.json there that belongs to the model"
+        case ModelError():
+            hint = hint or "give a container of a language model that can be run"
         case ContainerError() | FormatError() | NativeError():
             hint = "give a container that `edgecomp compress` wrote, undamaged"
         case ModuleNotFoundError() if (error.name or "").partition(".")[0] in EXTRAS:
             message = f"{error.name} is not installed, this command needs it"
             hint = "pip install 'edgecomp[compress]'"
+        case ModuleNotFoundError() if (error.name or "").partition(".")[0] in SERVER_EXTRAS:
+            message = f"{error.name} is not installed, this command needs it"
+            hint = "pip install 'edgecomp[serve]'"
         case UnicodeDecodeError():
             message, hint = f"the text is not UTF-8: {error}", "convert it to UTF-8"
         case OSError():

@@ -1,10 +1,16 @@
-"""Errors in the shape that OpenAI's clients know."""
+"""Errors in the shape that OpenAI's clients know, and the one before any client."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["ApiError", "not_found", "wrong"]
+__all__ = ["ApiError", "ListenError", "not_found", "wrong"]
+
+
+class ListenError(ValueError):
+    """An address that cannot be listened at."""
+
+    hint = "--port and --host choose another address"
 
 
 class ApiError(Exception):

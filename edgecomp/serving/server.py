@@ -12,6 +12,7 @@ import uvicorn
 
 from edgecomp.generation.engine import Engine
 from edgecomp.serving.application import application
+from edgecomp.serving.errors import ListenError
 from edgecomp.serving.protocol import TimedProtocol
 from edgecomp.serving.settings import GRACE_SECONDS, ServeSettings
 from edgecomp.serving.writer import Writer
@@ -24,12 +25,13 @@ CONNECTIONS = 256  # at least; more are answered with 503
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 takes a free one. OSError."""
+    """A socket that listens; port 0 takes a free one. ListenError."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=CONNECTIONS)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), f"{host}:{port}") from error
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ListenError(f"{host}:{port}: {reason}") from error
 
 
 class Server(uvicorn.Server):

@@ -11,9 +11,12 @@ from edgecomp.cli.options import UsageError
 from edgecomp.compression import CompressError
 from edgecomp.encode import SettingsError, WeightError
 from edgecomp.evaluation import EvaluationError
+from edgecomp.generation import PromptError
+from edgecomp.serving.errors import ListenError
 from exporters.gguf import ContainerError
 from runtime_ops.formats import FormatError
 from runtime_ops.native import NativeError
+from runtime_ops.native_model import ModelError
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,11 @@ from runtime_ops.native import NativeError
         (CompressError("what", "do"), 1),
         (EvaluationError("what", "do"), 1),
         (WeightError("what"), 1),
+        (PromptError("what", "do"), 1),
+        (ListenError("what"), 1),
+        (ModelError("what", ""), 1),
+        (ModelError("what", "do"), 1),
+        (ModuleNotFoundError("uvicorn: what", name="uvicorn"), 1),
         (SettingsError("what"), 1),
         (TokenizerError("what"), 1),
         (ContainerError("what"), 1),
@@ -45,7 +53,7 @@ def test_errors_are_reported(
     assert captured.out == ""
     first, hint = captured.err.splitlines()
     assert first.startswith("error: ")
-    assert "what" in first or "torch" in first
+    assert "what" in first or "torch" in first or "uvicorn" in first
     assert len(hint) > len("hint: ")
     assert hint.startswith("hint: ")
     assert "\x1b" not in captured.err

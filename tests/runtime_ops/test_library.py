@@ -17,9 +17,13 @@ OF_THE_LINKER = {"_init", "_fini", "__bss_start", "_edata", "_end"}
 
 
 def declared() -> set[str]:
-    """Names of the functions that edgecomp.h declares."""
-    header = (harness.CSRC / "edgecomp.h").read_text()
-    return set(re.findall(r"\b(ec_\w+)\(", re.sub(r"/\*.*?\*/", "", header, flags=re.S)))
+    """Names of the functions that edgecomp.h and runner.h declare."""
+    text = "".join((harness.CSRC / name).read_text() for name in ("edgecomp.h", "runner.h"))
+    return set(re.findall(r"^EC_API[^;{]*?\b(ec_\w+)\(", without_comments(text), flags=re.M))
+
+
+def without_comments(header: str) -> str:
+    return re.sub(r"/\*.*?\*/", "", header, flags=re.S)
 
 
 @pytest.mark.slow

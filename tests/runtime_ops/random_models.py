@@ -18,6 +18,7 @@ from runtime_ops.formats import (
     PlainFormat,
     RawFormat,
     Table,
+    UniformFormat,
     WindingFormat,
 )
 from runtime_ops.formats.columns import CRITICAL_PREFIX
@@ -94,6 +95,12 @@ VARIATIONS = (
          "gate_proj": ColumnsFormat(RAW16, permutation=order(64, 3)),
          "embed_tokens": rotated(32)},
         biases=("o_proj", "gate_proj", "down_proj"),
+    ),
+    Variation(
+        "uniform", UniformFormat(4, 64),
+        {"down_proj": UniformFormat(8, 32), "o_proj": UniformFormat(2, 32),
+         "embed_tokens": UniformFormat(8, 32)},
+        heads=(6, 3), d_head=24, d_ff=131, tied=True,
     ),
     Variation("one head of keys for many", BYTE, heads=(20, 1), d_head=6, d_model=96, tied=True),
     Variation("wide heads", RAW16, heads=(2, 1), d_head=74, d_model=40, d_ff=33),
@@ -183,7 +190,8 @@ def scaled_parts(
     if "scales" in parts and parts["scales"].dtype == np.uint8:
         parts["scales"] = rng.integers(200 - BYTES, 200 + BYTES, parts["scales"].shape, np.uint8)
     elif "scales" in parts:
-        parts["scales"] = rng.uniform(0.5, 1, parts["scales"].shape).astype("<f2")
+        inside = parts["scales"] != 0  # rows beyond the matrix must keep 0
+        parts["scales"] = (inside * rng.uniform(0.5, 1, inside.shape)).astype("<f2")
     centre = fmt.dim if isinstance(fmt, WindingFormat) else 0
     params = np.ones(parts["params"].shape, np.float32)
     params[:centre] = 0

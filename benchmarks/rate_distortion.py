@@ -31,6 +31,7 @@ from edgecomp.encode import (
     PaperSettings,
     Settings,
     TrellisSettings,
+    UniformSettings,
     encode,
 )
 from edgecomp.encode.crvq.feedback import encode_with_feedback
@@ -42,6 +43,7 @@ from edgecomp.encode.settings.trellis import StateBits
 from edgecomp.encode.trellis.codes import code_for, known_codes, steps_of
 from edgecomp.encode.trellis.tensor import encode_trellis
 from runtime_ops import TrellisFormat, WindingFormat, native
+from runtime_ops.formats.uniform import UNIFORM_BITS
 
 PAPER_SIGMA = 0.02  # the published box of 0.1 is 5 standard deviations of these weights
 
@@ -100,6 +102,21 @@ def integer_row(bits: int, weights: NDArray[np.float32]) -> Row:
         "settings": "round to nearest, group 128",
         "index_bpw": float(bits),
         "bpw": 8 * quantized.n_bytes / weights.size,
+        "mse": float(error / np.square(weights.astype(np.float64)).mean()),
+        "limit": 4.0**-bits,
+        "scalar_optimum": lloyd_max(2**bits),
+    }
+
+
+def uniform_row(bits: int, group: int, weights: NDArray[np.float32]) -> Row:
+    """The row of our own group integers, symmetric, their scales searched."""
+    tensor = encode(ArraySource(weights), UniformSettings(bits, group))
+    error = np.square(native.decode(tensor).astype(np.float64) - weights).mean()
+    return {
+        "codec": "uniform",
+        "settings": f"least error, group {group}",
+        "index_bpw": float(bits),
+        "bpw": 8 * tensor.n_bytes / weights.size,
         "mse": float(error / np.square(weights.astype(np.float64)).mean()),
         "limit": 4.0**-bits,
         "scalar_optimum": lloyd_max(2**bits),
@@ -232,6 +249,7 @@ def main() -> None:
         note(f"{bits} bits")
         rows += [winding_row(name, s, weights) for name, s in lattice_cases(bits)]
         rows.append(integer_row(bits, weights))
+    rows += [uniform_row(bits, group, weights) for bits in UNIFORM_BITS for group in (32, 128)]
     for points in (225, 1600):
         name = f"paper, U {points}, box 0.1, sigma {PAPER_SIGMA}"
         paper = PaperSettings(points=(points,), raw_error=None)

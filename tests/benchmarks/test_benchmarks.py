@@ -52,6 +52,9 @@ def test_rate_distortion_holds_its_figures() -> None:
     assert mse["lattice, D 2, golden, uniform, group 128", 4.0] <= 0.0113
     assert mse["lattice, D 4, Korobov, companded, group 128", 4.0] <= 0.0072
     assert mse["lattice, D 4, Korobov, companded, group 128", 3.0] <= 0.0285
+    assert mse["least error, group 32", 4.0] <= 0.0076
+    assert mse["least error, group 128", 2.0] < 0.6 * mse["round to nearest, group 128", 2.0]
+    assert mse["least error, group 128", 4.0] <= 0.0103
     assert mse["paper, U 1600, box 0.1, sigma 0.02", 6.0] == pytest.approx(1.41e-3, rel=0.05)
     for state_bits, bits, entries, most in TRELLIS_LIMITS:
         assert mse[f"L {state_bits}, table of {entries}", bits] <= most

@@ -94,8 +94,8 @@ AVX512 ALWAYS void quantise_block(const float *x, size_t n, int8_t *values, floa
     __m512 first = _mm512_maskz_loadu_ps((__mmask16)given, x);
     __m512 second = _mm512_maskz_loadu_ps((__mmask16)(given >> 16), x + EC_BLOCK / 2);
     /* Magnitudes are ordered as their bits are, NaN above all. */
-    __m512i both = _mm512_max_epi32(_mm512_castps_si512(_mm512_abs_ps(first)), _mm512_castps_si512(_mm512_abs_ps(second)));
-    int32_t largest = _mm512_reduce_max_epi32(both);
+    __m512i bits[2] = {_mm512_castps_si512(_mm512_abs_ps(first)), _mm512_castps_si512(_mm512_abs_ps(second))};
+    int32_t largest = _mm512_reduce_max_epi32(_mm512_max_epi32(bits[0], bits[1]));
     __m512i integers[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
     uint32_t nan = UINT32_C(0x7FC00000);
     *scale = 0;
@@ -117,7 +117,8 @@ AVX512 ALWAYS void quantise_block(const float *x, size_t n, int8_t *values, floa
 AVX512 void ec_quantise_i8_avx512(const float *x, size_t n, int8_t *values, float *scales, int32_t *sums) {
     for (size_t b = 0; b * EC_BLOCK < n; b++) {
         size_t left = n - b * EC_BLOCK;
-        quantise_block(x + b * EC_BLOCK, left < EC_BLOCK ? left : EC_BLOCK, values + b * EC_BLOCK, scales + b, sums + b);
+        if (left > EC_BLOCK) left = EC_BLOCK;
+        quantise_block(x + b * EC_BLOCK, left, values + b * EC_BLOCK, scales + b, sums + b);
     }
 }
 #endif

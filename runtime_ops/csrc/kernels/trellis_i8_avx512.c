@@ -183,7 +183,8 @@ AVX512 ALWAYS __m512i find_wide(const reader *r, const uint8_t *tile, int lookup
     }
     if (lookup == TABLE_LARGE) {
         const __m512i even = _mm512_xor_si512(odd, _mm512_set1_epi8(1));
-        __m512i first = _mm512_srl_epi16(angles[0], r->table_shift), second = _mm512_srl_epi16(angles[1], r->table_shift);
+        __m512i first = _mm512_srl_epi16(angles[0], r->table_shift);
+        __m512i second = _mm512_srl_epi16(angles[1], r->table_shift);
         __m512i low = _mm512_permutex2var_epi8(first, even, second);
         return look_up_large(r, low, _mm512_permutex2var_epi8(first, odd, second));
     }

@@ -10,14 +10,14 @@
 
 #define COMPRESS_AGAIN "compress the model again with this version of edgecomp"
 
-static int find(const ec_key_reader *reader, const char *name, ec_gguf_value *value) {
-    ec_pairs pairs = ec_pairs_from(reader->container, EC_GGUF_HEADER_BYTES, reader->container->n_kv);
+int ec_key_find(const ec_container *container, const char *prefix, const char *name, ec_gguf_value *value) {
+    ec_pairs pairs = ec_pairs_from(container, EC_GGUF_HEADER_BYTES, container->n_kv);
+    size_t n = strlen(prefix);
     for (;;) {
         if (ec_pairs_peek(&pairs) != EC_OK || pairs.pair.key.size == 0) return 0;
         ec_slice key = pairs.pair.key;
-        size_t prefix = strlen(EC_MODEL_PREFIX);
-        if (ec_slice_starts(key, EC_MODEL_PREFIX)) {
-            ec_slice rest = {key.data + prefix, key.size - prefix};
+        if (ec_slice_starts(key, prefix)) {
+            ec_slice rest = {key.data + n, key.size - n};
             if (ec_slice_is(rest, name)) {
                 *value = pairs.pair.value;
                 return 1;
@@ -27,13 +27,17 @@ static int find(const ec_key_reader *reader, const char *name, ec_gguf_value *va
     }
 }
 
+static int find(const ec_key_reader *reader, const char *name, ec_gguf_value *value) {
+    return ec_key_find(reader->container, EC_MODEL_PREFIX, name, value);
+}
+
 static void fail(ec_key_reader *reader, const char *name, const char *what) {
     if (!reader->failed) ec_why(reader->why, COMPRESS_AGAIN, "key " EC_MODEL_PREFIX "%s: %s", name, what);
     reader->failed = 1;
 }
 
 /* A number of any type; 0 for what is none. Whole numbers beyond 2^53 are rounded, which no limit minds. */
-static int number_of(const ec_gguf_value *value, double *number) {
+int ec_key_number_of(const ec_gguf_value *value, double *number) {
     const uint8_t *bytes = value->bytes.data;
     uint64_t wide = 0;
     int n = value->bytes.size <= 8 ? (int)value->bytes.size : 0;
@@ -59,7 +63,7 @@ double ec_key_number(ec_key_reader *reader, const char *name, ec_key_range range
         if (isnan(range.otherwise)) fail(reader, name, "missing");
         return range.otherwise;
     }
-    if (!number_of(&value, &number)) {
+    if (!ec_key_number_of(&value, &number)) {
         fail(reader, name, "not a number");
     } else if (!(number >= range.least && number <= range.most)) {
         snprintf(what, sizeof what, "%.9g, expected %.9g to %.9g", number, range.least, range.most);

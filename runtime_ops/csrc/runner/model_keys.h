@@ -2,6 +2,7 @@
 #ifndef EC_MODEL_KEYS_H
 #define EC_MODEL_KEYS_H
 
+#include "container/gguf.h"
 #include "runner.h"
 
 #define EC_MODEL_PREFIX "edgecomp.model."
@@ -12,6 +13,12 @@ typedef struct ec_key_reader {
     ec_message *why;
     int failed;
 } ec_key_reader;
+
+/* The value of the key prefix + name; 0 when there is none. */
+int ec_key_find(const ec_container *container, const char *prefix, const char *name, ec_gguf_value *value);
+
+/* A number of any type; 0 for what is none. */
+int ec_key_number_of(const ec_gguf_value *value, double *number);
 
 /* A whole number of 1 to `most`; `otherwise` when the key is missing, unless that is 0. */
 uint32_t ec_key_integer(ec_key_reader *reader, const char *name, uint32_t most, uint32_t otherwise);

@@ -91,7 +91,7 @@ ec_status ec_input_quantise(const ec_tensor *t, const float *x, uint64_t n_token
 /* Weights as integers, and their block scales, of some blocks of a band. */
 typedef struct panel {
     union {
-        int8_t narrow[PANEL_BLOCKS * EC_BLOCK_WEIGHTS];
+        __attribute__((aligned(ALIGNMENT))) int8_t narrow[PANEL_BLOCKS * EC_BLOCK_WEIGHTS];
         int16_t wide[WIDE_BLOCKS * EC_BLOCK_WEIGHTS];
     } w;
     float scales[PANEL_BLOCKS][EC_BAND_ROWS];

@@ -84,6 +84,7 @@ def our_competitor(model: str, settings: TrellisSettings, folder: Path) -> Compe
     """A model in a format of ours; its file is written unless the folder has it."""
     name = our_format(settings.bits, settings.state_bits)
     details = f"table {settings.table_entries or 'all'}, head {settings.chosen_outer_bits:g}"
+    details += f" {settings.embedding_codec}"
     path = folder / f"random {model} {name}, {details}.gguf"
     if not path.exists():
         note(f"write {path.name}")
@@ -107,6 +108,7 @@ def competitors(arguments: argparse.Namespace, folder: Path) -> list[Competitor]
                         bits,
                         state_bits,
                         outer_bits=arguments.head_bits,
+                        embedding_codec=arguments.head_codec,
                         table_entries=arguments.table_entries,
                     ),
                     folder,
@@ -214,6 +216,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--state-bits", type=int, nargs="+", choices=(8, 10, 12), default=[12])
     parser.add_argument("--table-entries", type=int, help="16, 64 or 256; all by default")
     parser.add_argument("--head-bits", type=float, help="of head and embedding, one more than bits")
+    codecs = ("trellis", "uniform")
+    parser.add_argument("--head-codec", choices=codecs, default="trellis", help="of both")
     arguments = parser.parse_args()
     if min(arguments.threads) < 1 or (arguments.rounds is not None and arguments.rounds < 1):
         parser.error("--threads and --rounds: expected numbers from 1 on")

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from edgecomp.checkpoint import hyperparameters
 from edgecomp.compression.fingerprint import settings_text
-from edgecomp.compression.tensor_settings import rate_of
+from edgecomp.compression.tensor_settings import integers_of, rate_of
 from edgecomp.encode import TrellisSettings
 from edgecomp.encode.trellis.codes import chosen_code
 from edgecomp.encode.trellis.matrix import rotation_of
 from exporters.bundle import ModelBundle, TensorSource
 from exporters.gguf import write_container
-from runtime_ops.formats import EncodedTensor, RawFormat
+from runtime_ops.formats import EncodedTensor, RawFormat, UniformFormat
+from runtime_ops.formats.trellis import BAND_ROWS
 
 SEED = 20261122
 EMBEDDING = "model.embed_tokens.weight"
@@ -100,10 +101,13 @@ def random_tensor(name: str, sides: tuple[int, ...], settings: TrellisSettings) 
     """
     if len(sides) < 2:
         return EncodedTensor(RawFormat("f16"), sides, {"raw": np.ones(sides, np.float16)})
+    integers = integers_of(name, settings)
+    if integers is not None:
+        return random_integers(name, sides, UniformFormat(int(integers.bits), integers.group))
     own = rate_of(name, settings)
     code = chosen_code(own)
     fmt = code.format(rotation_of(sides[1]) if own.rotate else 0, own.seed)
-    rng = np.random.default_rng([SEED, zlib.crc32(name.encode())])
+    rng = generator(name)
     n_codes = fmt.part_specs(sides)[0].size
     # Every entry is as likely as another; rotation adds up `rotation` weights.
     table = float(np.sqrt(np.square(np.array(code.table, np.float64)).mean()))
@@ -114,6 +118,27 @@ def random_tensor(name: str, sides: tuple[int, ...], settings: TrellisSettings) 
         "params": np.array([factor], np.float32),
     }
     return EncodedTensor(fmt, sides, parts)
+
+
+def random_integers(name: str, sides: tuple[int, ...], fmt: UniformFormat) -> EncodedTensor:
+    """The same of group integers."""
+    rng = generator(name)
+    codes, scales, _ = fmt.part_specs(sides)
+    factors = rng.uniform(0.75, 1.25, (fmt.bands(sides), fmt.groups(sides), BAND_ROWS))
+    if sides[0] % BAND_ROWS:
+        factors[-1, :, sides[0] % BAND_ROWS :] = 0
+    size = (1 << fmt.bits) / math.sqrt(12)  # the root mean square of integers
+    parts: dict[str, NDArray[np.generic]] = {
+        "codes": np.frombuffer(rng.bytes(codes.size), np.uint8),
+        "scales": factors.astype(np.float16).reshape(scales.size),
+        "params": np.array([1 / (size * math.sqrt(sides[1]))], np.float32),
+    }
+    return EncodedTensor(fmt, sides, parts)
+
+
+def generator(name: str) -> np.random.Generator:
+    """The random numbers of a tensor."""
+    return np.random.default_rng([SEED, zlib.crc32(name.encode())])
 
 
 def write_random_container(path: Path, name: str, shape: Shape, settings: TrellisSettings) -> None:

@@ -18,9 +18,10 @@ ENCODER = ROOT / "edgecomp" / "encode" / "csrc"
 # No contraction to fused multiply-add: results are specified operation by operation.
 COMPILE_ARGS = ["-std=c99", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
 
+# The last one includes those before it.
 HEADERS = {
-    "runtime_ops._native": RUNTIME / "edgecomp.h",
-    "edgecomp.encode._encoder": ENCODER / "encoder.h",
+    "runtime_ops._native": (RUNTIME / "edgecomp.h", RUNTIME / "runner.h"),
+    "edgecomp.encode._encoder": (ENCODER / "encoder.h",),
 }
 
 
@@ -39,10 +40,11 @@ def declarations(header: str) -> str:
 
 def ffi_builder(module: str) -> FFI:
     """cffi's builder of one of the two modules."""
-    header = HEADERS[module]
+    headers = HEADERS[module]
     builder = FFI()
-    builder.cdef(declarations(header.read_text()))
-    builder.set_source(module, f'#include "{header.name}"')
+    for header in headers:
+        builder.cdef(declarations(header.read_text()))
+    builder.set_source(module, f'#include "{headers[-1].name}"')
     return builder
 
 
@@ -58,6 +60,7 @@ class BuildExtensions(build_ext):
             own = runtime_sources() if extension.name == "runtime_ops._native" else []
             own = own or sorted(ENCODER.glob("*.c"))
             extension.sources = [str(generated), *(str(p.relative_to(ROOT)) for p in own)]
-            extension.include_dirs = [str(HEADERS[extension.name].parent)]
+            extension.include_dirs = [str(HEADERS[extension.name][0].parent)]
             extension.extra_compile_args = COMPILE_ARGS
+            extension.libraries = ["m", "pthread"]
         super().build_extensions()

@@ -9,9 +9,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Kernel", "kernel_table", "markdown"]
+__all__ = ["Kernel", "kernel_table", "markdown", "trellis_loops"]
 
 ROW = re.compile(r"^EC_KERNEL\((\w+), (\w+)\)$", flags=re.M)
+CASE = re.compile(r"^ +CASE\((\w+), \w+, \w+\)", flags=re.M)
 
 INSTRUCTION_SETS = {
     "scalar": "every machine, C99",
@@ -51,6 +52,45 @@ under qemu for aarch64 and ARMv7.
 | function | returns | specified by | runs on |
 |---|---|---|---|"""
 
+# Loops of gemv_i8_tr for aarch64 (csrc/kernels/trellis_i8_cases.h): what they read, and how many
+# instructions with vector registers they have per 16 weights, without and with dot products.
+COUNTED_WITH = 12  # of GCC, the major version
+LOOPS = {
+    "k1_l8_t256": ("k 1, L 8, 256", 15.0, 12.4),
+    "k2_l8_t64": ("k 2, L 8, no fold, 64", 9.4, 6.7),
+    "k2_l8_t256": ("k 2, L 8, 256", 16.3, 11.5),
+    "k4_l8_t64": ("k 4, L 8, no fold, 64", 9.4, 6.7),
+    "k4_l8_t256": ("k 4, L 8, 256", 20.7, 12.1),
+    "k1_l12_t64": ("k 1, L 10 and 12, 64", 19.5, 16.9),
+    "k1_l12_t256": ("k 1, L 10 and 12, 256", 28.8, 24.5),
+    "k2_l12_t64": ("k 2, L 10 and 12, 64", 18.5, 15.7),
+    "k2_l12_t256": ("k 2, L 10 and 12, 256", 29.9, 23.6),
+    "k4_l12_t64": ("k 4, L 10 and 12, no fold, 64", 11.2, 8.5),
+    "k4_l12_t256": ("k 4, L 10 and 12, no fold, 256", 21.6, 15.9),
+    "k4_l12_fold_t64": ("k 4, L 10 and 12, 64", 17.3, 14.7),
+    "k4_l12_fold_t256": ("k 4, L 10 and 12, 256", 27.8, 22.7),
+    "any_l8_t64": ("L 8, no fold, 64", 15.5, 11.6),
+    "any_l8_t256": ("L 8, two weights a step, no fold, 256", 22.8, 18.8),
+    "any_l8_by_state": ("L 8, one weight a step, 256", 20.5, 17.8),
+    "pairs_t64": ("two weights a step, no fold, 64", 20.0, 15.5),
+    "pairs_t256": ("two weights a step, no fold, 256", 25.5, 22.8),
+    "k3_l12_t64": ("k 3, L 10 and 12, 64", 24.2, 21.5),
+    "k3_l12_t256": ("k 3, L 10 and 12, 256", 33.0, 29.0),
+    "any_t64": ("all others, 64", 26.0, 22.5),
+    "any_t256": ("all others, 256", 35.8, 32.0),
+    "any_large": ("all others, 4,096", 57.5, 52.2),
+}
+LOOPS_HEAD = """
+## Instructions per 16 weights
+
+`ec_gemv_i8_tr_neon` and `ec_gemv_i8_tr_neon_dotprod` have a loop for each kind of trellis: k bits a
+step, L state bits, a table of so many int8 entries at most. These are the instructions with vector
+registers in it, loads and the scaling of sums included, as GCC 12 compiles it with -O3;
+tests/runtime_ops/test_instruction_counts.py counts them in the disassembly.
+
+| trellises | loop | neon | neon_dotprod |
+|---|---|---|---|"""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -71,6 +111,12 @@ def kernel_table() -> tuple[Kernel, ...]:
     return tuple(Kernel(*row) for row in ROW.findall(text))
 
 
+def trellis_loops() -> tuple[str, ...]:
+    """Names of the cases that gemv_i8_tr for aarch64 compiles apart."""
+    text = (Path(__file__).parent / "csrc" / "kernels" / "trellis_i8_cases.h").read_text()
+    return tuple(CASE.findall(text))
+
+
 def markdown() -> str:
     """docs/kernels.md."""
     lines = [HEAD]
@@ -78,6 +124,9 @@ def markdown() -> str:
         specification, what = OPERATIONS[kernel.operation]
         where = INSTRUCTION_SETS[kernel.instruction_set]
         lines.append(f"| `{kernel.function}` | {what} | `reference.{specification}` | {where} |")
+    lines.append(LOOPS_HEAD)
+    for name, (what, plain, dotprod) in LOOPS.items():
+        lines.append(f"| {what} | `{name}` | {plain:.1f} | {dotprod:.1f} |")
     return "\n".join(lines) + "\n"
 
 

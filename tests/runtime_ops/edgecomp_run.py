@@ -33,7 +33,7 @@ def build(target: str, folder: Path) -> list[str]:
     flags = [chosen.compiler, *FLAGS, *chosen.flags]
     libraries = [str(library(target)), "-pthread", "-lm"]
     subprocess.run([*flags, *sources, *libraries, "-o", str(path)], check=True)
-    return [*([chosen.emulator] if chosen.emulator else []), str(path)]
+    return [*chosen.emulator, str(path)]
 
 
 def build_static(target: str) -> list[str]:

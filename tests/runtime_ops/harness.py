@@ -32,7 +32,7 @@ class Target:
 
     compiler: str
     flags: tuple[str, ...] = ()
-    emulator: str | None = None  # None: this machine
+    emulator: tuple[str, ...] = ()  # with its arguments; none: this machine
     sets: frozenset[str] = frozenset()  # None named: those of this machine
 
 
@@ -41,12 +41,17 @@ TARGETS = {
     "sanitized": Target("gcc", SANITIZE),
     "clang": Target("clang"),
     "aarch64": Target(
-        "aarch64-linux-gnu-gcc", ("-static",), "qemu-aarch64-static", frozenset({"scalar", "neon"})
+        *("aarch64-linux-gnu-gcc", ("-static",), ("qemu-aarch64-static", "-cpu", "max")),
+        frozenset({"scalar", "neon", "neon_dotprod", "neon_i8mm"}),
+    ),
+    "aarch64-plain": Target(  # the same program on a core without later instructions
+        *("aarch64-linux-gnu-gcc", ("-static",), ("qemu-aarch64-static", "-cpu", "cortex-a53")),
+        frozenset({"scalar", "neon"}),
     ),
     "armv7": Target(  # size_t has 32 bits
         "arm-linux-gnueabihf-gcc",
         ("-static",),
-        "qemu-arm-static",
+        ("qemu-arm-static",),
         frozenset({"scalar", "neon_armv7"}),
     ),
 }
@@ -81,8 +86,9 @@ def command(program: str, target: str, folder: Path) -> list[str]:
     Skips the test when a tool is missing, but fails in CI, where all must be installed.
     """
     chosen = TARGETS[target]
-    emulator = [] if chosen.emulator is None else [chosen.emulator]
-    missing = [tool for tool in [chosen.compiler, *emulator] if shutil.which(tool) is None]
+    missing = [
+        tool for tool in [chosen.compiler, *chosen.emulator[:1]] if shutil.which(tool) is None
+    ]
     if missing and not IN_CI:
         pytest.skip(f"{program} for {target} NOT TESTED: no {', '.join(missing)} on this machine")
     assert not missing, f"{missing} must be installed in CI"
@@ -90,7 +96,7 @@ def command(program: str, target: str, folder: Path) -> list[str]:
     files = [str(CSRC / "programs" / f"{program}_main.c"), str(library(target))]
     build = [chosen.compiler, *FLAGS, *chosen.flags, *files, "-pthread", "-lm", "-o", str(path)]
     subprocess.run(build, check=True)
-    return [*emulator, str(path)]
+    return [*chosen.emulator, str(path)]
 
 
 def library(target: str) -> Path:
@@ -104,7 +110,7 @@ def library(target: str) -> Path:
     state = hashlib.sha256("\0".join(flags).encode())
     for path in sorted(CSRC.rglob("*.*")):
         state.update(f"{path.name}\0".encode() + path.read_bytes())
-    built = BUILD / f"{target}-{state.hexdigest()[:16]}" / "libedgecomp.a"
+    built = BUILD / f"{chosen.compiler}-{state.hexdigest()[:16]}" / "libedgecomp.a"
     if built.exists():
         return built
     BUILD.mkdir(parents=True, exist_ok=True)

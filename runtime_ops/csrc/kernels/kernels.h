@@ -14,6 +14,11 @@
 #define EC_ARCH_X86 1
 #elif defined(__aarch64__)
 #define EC_ARCH_AARCH64 1
+/* Functions with instructions that the build does not ask for: GCC, and clang from 16 on, have their intrinsics. */
+#if !defined(__clang__) || __clang_major__ >= 16
+#define EC_HAVE_NEON_DOTPROD 1
+#define EC_HAVE_NEON_I8MM 1
+#endif
 #elif defined(__arm__)
 #define EC_ARCH_ARMV7 1
 /* GCC compiles NEON in one file on request (winding_neon.c); clang only for a target that has it. */

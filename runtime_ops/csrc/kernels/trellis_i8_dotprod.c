@@ -1,0 +1,36 @@
+/* Trellises with int8 tables for aarch64 with dot products of bytes. */
+#include "kernels/kernels.h"
+
+#if defined(EC_HAVE_NEON_DOTPROD)
+#define EC_TARGET __attribute__((target("arch=armv8.2-a+dotprod")))
+#include "kernels/neon.h"
+
+typedef struct isums {
+    int32x4_t rows;
+} isums;
+
+#define WAIT_FOR(sums, pointer) __asm__("" : "+r"(pointer), "+w"((sums)->rows))
+
+ALWAYS isums no_sums(void) {
+    isums sums = {vdupq_n_s32(0)};
+    return sums;
+}
+
+ALWAYS void add_products(isums *sums, const int8x16_t *entries, int8x16_t x, int place) {
+    if (place == 0) { /* lanes are part of instructions */
+        sums->rows = vdotq_laneq_s32(sums->rows, entries[0], x, 0);
+        sums->rows = vdotq_laneq_s32(sums->rows, entries[1], x, 1);
+    } else {
+        sums->rows = vdotq_laneq_s32(sums->rows, entries[0], x, 2);
+        sums->rows = vdotq_laneq_s32(sums->rows, entries[1], x, 3);
+    }
+}
+
+ALWAYS int32x4_t total(const isums *sums) { return sums->rows; }
+
+#include "kernels/trellis_i8_cases.h"
+
+void ec_gemv_i8_tr_neon_dotprod(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band) {
+    multiply_case(plan, codes, band, ec_dots_i8_neon_dotprod);
+}
+#endif

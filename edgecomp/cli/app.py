@@ -1,4 +1,4 @@
-"""The command line: `edgecomp calibrate | compress | inspect | eval | demo`.
+"""The command line: `edgecomp calibrate | compress | inspect | eval | run | ...`.
 
 Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130
 interrupted.
@@ -22,6 +22,7 @@ from edgecomp.calibration import CalibrateSettings
 from edgecomp.cli import crvq_options as crvq
 from edgecomp.cli import options
 from edgecomp.cli import trellis_options as trellis
+from edgecomp.cli.bench import bench
 from edgecomp.cli.calibrate import calibrate_object, print_calibrate
 from edgecomp.cli.demo import print_demo, run_demo
 from edgecomp.cli.errors import fail, note, report_error
@@ -34,6 +35,8 @@ from edgecomp.cli.report import (
     print_json,
     print_table,
 )
+from edgecomp.cli.run import run
+from edgecomp.cli.serve import serve
 from edgecomp.progress import show_progress
 
 __all__ = ["app", "main"]
@@ -43,7 +46,7 @@ LARGE_FILE_BYTES = 100_000_000  # from here on checksums take long enough to sho
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None,
-    help="Compress a model's weights for a device, and judge what that cost.",
+    help="Compress a model's weights for a device, judge what that cost, and run it.",
 )  # fmt: skip
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -264,6 +267,10 @@ def demo(
     with show_progress() as progress:
         result = run_demo(out, progress, note)
     print_demo(result, json)
+
+
+for command in (run, serve, bench):
+    app.command()(command)
 
 
 def prepare_streams() -> None:

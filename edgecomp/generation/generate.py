@@ -89,7 +89,7 @@ def generate(
     kept = cache.restart(prompt)
     logits = cache.read(prompt[kept:], stopped)
     read = time.perf_counter()
-    begins = not any(tokenizer.piece(token) for token in prompt)  # a text, with its first token
+    begins = list(prompt) == [tokenizer.bos]  # the text, with its first token
     text = TextStream(limits.stop)
     tokens: list[int] = []
     reason = None

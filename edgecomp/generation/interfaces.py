@@ -24,6 +24,10 @@ class Model(Protocol):
 class Tokenizer(Protocol):
     """Text to tokens and back. Its calls change nothing, so threads may share it."""
 
+    @property
+    def bos(self) -> int | None:
+        """The token that starts a text."""
+
     def encode(self, text: str, begin: bool = True, special: bool = True) -> list[int]:
         """Tokens of a text; `begin`: behind the token that starts a text, if the model has one."""
 

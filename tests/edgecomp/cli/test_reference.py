@@ -65,7 +65,9 @@ def test_page_is_the_help() -> None:
 
 
 def test_page_has_every_command_and_option() -> None:
-    assert COMMANDS == ("calibrate", "compress", "inspect", "eval", "demo")
+    assert COMMANDS == (
+        "calibrate", "compress", "inspect", "eval", "demo", "run", "serve", "bench",
+    )  # fmt: skip
     for command in COMMANDS:
         assert f"## {command}\n" in reference_page()
         assert f"edgecomp {command} " in help_text(command)

@@ -54,6 +54,8 @@ def continued(prompt: str, n: int) -> str:
 class FakeTokenizer:
     """Bytes are tokens."""
 
+    bos = BEGIN
+
     def encode(self, text: str, begin: bool = True, special: bool = True) -> list[int]:
         return [BEGIN] * begin + list(text.encode())
 

@@ -78,7 +78,10 @@ def run(
     texts: list[str] = []
     with open_engine(file, chosen(threads, context, kv, pin)) as engine, interruption() as ctrl_c:
         limits = Limits(max_tokens, ignore_end=ignore_eos)
-        for piece in engine.write(engine.tokenizer.encode(text), sampling, limits, ctrl_c.came):
+        tokens = engine.tokenizer.encode(text)
+        if not tokens:
+            raise UsageError("the prompt is empty", "this model starts from a text: give it one")
+        for piece in engine.write(tokens, sampling, limits, ctrl_c.came):
             texts.append(piece.text)
             if not json:
                 print(piece.text, end="", flush=True)

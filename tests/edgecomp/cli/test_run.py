@@ -14,6 +14,7 @@ import pytest
 
 from tests.edgecomp.command_line import Result, assert_error
 from tests.edgecomp.serving.containers import write_bookworm
+from tests.runtime_ops import edgecomp_run
 
 PROMPT = "The old man looked at the sea, and"
 LIGHT = """
@@ -38,6 +39,12 @@ Run = Callable[..., Result]
 def container(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped model."""
     return write_bookworm(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """edgecomp-run for this machine."""
+    return edgecomp_run.build("native", tmp_path_factory.mktemp("program"))
 
 
 def fields(result: Result) -> dict[str, object]:
@@ -83,6 +90,27 @@ def test_sampling(container: Path, run: Run) -> None:
     assert texts[0] != greedy
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-n", "40"),
+        ("-n", "40", "--temperature", "1.1", "--seed", "9"),
+        ("-n", "40", "--temperature", "0.7", "--top-k", "20", "--top-p", "0.9", "--min-p", "0.02"),
+        ("-n", "20", "--kv", "int8"),
+        ("-n", "99", "--context", "20", "--ignore-eos"),
+    ],
+    ids=" ".join,
+)
+def test_the_text_of_the_program_in_c(
+    container: Path, program: list[str], run: Run, options: tuple[str, ...]
+) -> None:
+    """Byte for byte that of edgecomp-run, whose options are the same."""
+    words = ("run", container, "-p", "né le 日本", *options)
+    ours, theirs = run(*words), edgecomp_run.run(program, *words)
+    assert (ours.code, theirs.returncode) == (0, 0)
+    assert ours.out.encode() == theirs.stdout
+
+
 def test_the_prompt_from_stdin(container: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the line break at its end."""
     stdin = io.TextIOWrapper(io.BytesIO(f"{PROMPT}\n".encode()))
@@ -108,6 +136,7 @@ def test_the_end_of_the_context(container: Path, run: Run) -> None:
         (("--temperature", "nan"), 2, "--temperature"),
         (("--kv", "f8"), 2, "--kv"),
         (("--threads", "65"), 2, "--threads"),
+        (("-p", ""), 2, "the prompt is empty"),
         (("--context", "4"), 1, "the prompt has 9 tokens, expected at most 4"),
     ],
 )

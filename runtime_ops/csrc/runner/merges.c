@@ -70,7 +70,8 @@ static void consider(const ec_tokenizer *t, ec_slice word, ec_workspace *work, u
         if (found.size > t->longest) return;
         const ec_slice none = {NULL, 0}, text = {word.data + a->start, found.size};
         found.merged = ec_token_find(t, text, none);
-        if (found.merged == EC_NO_TOKEN) return;
+        /* Control tokens are not made of text, nor others that a text does not have by itself. */
+        if (found.merged == EC_NO_TOKEN || t->types[found.merged] != EC_TOKEN_NORMAL) return;
         found.order = order_of(t->scores[found.merged]);
     }
     push(work, found);

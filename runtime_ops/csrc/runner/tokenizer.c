@@ -116,7 +116,8 @@ static uint32_t whole_word(const ec_tokenizer *t, ec_slice word) {
     if (2 * word.size > sizeof spelled) return EC_NO_TOKEN;
     for (uint64_t i = 0; i < word.size; i++) n += ec_utf8_put(ec_byte_character(word.data[i]), spelled + n);
     ec_slice text = {spelled, n};
-    return ec_token_find(t, text, none);
+    uint32_t token = ec_token_find(t, text, none);
+    return token != EC_NO_TOKEN && t->types[token] == EC_TOKEN_NORMAL ? token : EC_NO_TOKEN; /* no control token */
 }
 
 static int encode_words(const ec_tokenizer *t, ec_slice text, ec_workspace *work, ec_tokens *tokens) {

@@ -221,7 +221,8 @@ static int list_specials(const opening *o) {
     t->specials = malloc(t->n * sizeof *t->specials);
     if (t->specials == NULL) return no_memory(o);
     for (uint32_t i = 0; i < t->n; i++) {
-        if (t->types[i] != EC_TOKEN_CONTROL && t->types[i] != EC_TOKEN_USER_DEFINED) continue;
+        uint8_t type = t->types[i];
+        if (type != EC_TOKEN_CONTROL && type != EC_TOKEN_USER_DEFINED && type != EC_TOKEN_UNKNOWN) continue;
         ec_slice text = ec_token_text(t, i);
         if (text.size == 0) continue;
         t->specials[t->n_specials++] = i;

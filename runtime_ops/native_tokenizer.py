@@ -49,7 +49,7 @@ class NativeTokenizer:
         """Tokens of a text; bytes that are not UTF-8 count as U+FFFD, as lone surrogates do.
 
         `begin`: behind the token that begins a text, if the model wants it. `special`: texts of
-        control tokens become those tokens. MemoryError for a text of 1 GiB.
+        control tokens become those tokens. MemoryError for a text of 256 MiB.
         """
         data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
         room = len(data) + 4  # rarely more: spaces that are put before, bytes that are replaced

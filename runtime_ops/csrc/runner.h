@@ -101,7 +101,7 @@ EC_API int ec_tokenizer_is_end(const ec_tokenizer *tokenizer, uint32_t token); /
 
 /* Tokens of a text (UTF-8, n_bytes; bytes that are not UTF-8 are taken as U+FFFD): the number of them; at most
  * `room` are written. `special`: tokens like <|im_start|> are taken for what they are; `begin`: bos comes first
- * if the model wants one. SIZE_MAX when memory runs out, or for a text of 2^30 bytes or more. */
+ * if the model wants one. SIZE_MAX when memory runs out, or for a text of 2^28 bytes or more. */
 EC_API size_t ec_tokenizer_encode(const ec_tokenizer *tokenizer, const char *text, size_t n_bytes, int begin,
                                   int special, uint32_t *tokens, size_t room);
 

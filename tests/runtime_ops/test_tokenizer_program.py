@@ -141,15 +141,6 @@ def test_wrong_keys_are_told(name: str) -> None:
         assert "compress the model again" in error.value.hint
 
 
-def test_tokens_that_are_alike_are_told() -> None:
-    """A table of thousands of equal texts would take a long time to search."""
-    file = take_apart(small_tokenizer("qwen2").data)
-    put(f"{PREFIX}tokens", array(STRING, [b"alike"] * 5000))(file)
-    put(f"{PREFIX}token_type", array(U32, [1] * 5000))(file)
-    with pytest.raises(ModelError, match=r"tokens: too many that look alike"):
-        NativeTokenizer(file.build())
-
-
 def words(raw: bytes) -> list[bytes]:
     """The elements of an array of numbers of 32 bits."""
     return [bytes(raw[at : at + 4]) for at in range(0, len(raw), 4)]

@@ -55,6 +55,13 @@ static uint32_t order_of(float score) {
     return bits >> 31 ? bits : ~(bits | UINT32_C(0x80000000));
 }
 
+/* The token that a text is: control tokens are not made of text, nor others that a text does not have by itself. */
+static uint32_t find_normal(const ec_tokenizer *t, ec_slice text) {
+    const ec_slice none = {NULL, 0};
+    uint32_t token = ec_token_find(t, text, none);
+    return token != EC_NO_TOKEN && t->types[token] == EC_TOKEN_NORMAL ? token : EC_NO_TOKEN;
+}
+
 /* Makes a candidate of a symbol and the one behind it, if they can be merged. */
 static void consider(const ec_tokenizer *t, ec_slice word, ec_workspace *work, uint32_t left) {
     const ec_symbol *a = work->symbols + left;
@@ -68,10 +75,9 @@ static void consider(const ec_tokenizer *t, ec_slice word, ec_workspace *work, u
         found.merged = t->merges[rank].merged;
     } else {
         if (found.size > t->longest) return;
-        const ec_slice none = {NULL, 0}, text = {word.data + a->start, found.size};
-        found.merged = ec_token_find(t, text, none);
-        /* Control tokens are not made of text, nor others that a text does not have by itself. */
-        if (found.merged == EC_NO_TOKEN || t->types[found.merged] != EC_TOKEN_NORMAL) return;
+        const ec_slice text = {word.data + a->start, found.size};
+        found.merged = find_normal(t, text);
+        if (found.merged == EC_NO_TOKEN) return;
         found.order = order_of(t->scores[found.merged]);
     }
     push(work, found);
@@ -103,16 +109,18 @@ static void add_symbol(ec_workspace *work, uint32_t start, uint32_t n, uint32_t 
     work->symbols[i] = symbol;
 }
 
-/* A symbol that no token stands for: the tokens of its bytes, or the unknown one. */
-static void put_bytes(const ec_tokenizer *t, const uint8_t *bytes, uint32_t n, ec_tokens *tokens) {
+/* A symbol that no token stands for: the tokens of its bytes, or the unknown one, unless that is there for what
+ * was before. Whether it is unknown. */
+static int put_bytes(const ec_tokenizer *t, const uint8_t *bytes, uint32_t n, int after_unknown, ec_tokens *tokens) {
     int all = 1;
     for (uint32_t i = 0; i < n; i++) all &= t->bytes[bytes[i]] != EC_NO_TOKEN;
     for (uint32_t i = 0; all && i < n; i++) ec_tokens_put(tokens, t->bytes[bytes[i]]);
-    if (!all && t->unknown != EC_NO_TOKEN) ec_tokens_put(tokens, t->unknown);
+    if (!all && !after_unknown && t->unknown != EC_NO_TOKEN) ec_tokens_put(tokens, t->unknown);
+    return !all;
 }
 
 int ec_word_encode(const ec_tokenizer *t, ec_slice word, ec_workspace *work, ec_tokens *tokens) {
-    const ec_slice none = {NULL, 0};
+    int unknown = 0;
     if (word.size == 0) return 1;
     if (!ec_workspace_reserve(work, (size_t)word.size)) return 0;
     work->n_symbols = 0;
@@ -124,7 +132,7 @@ int ec_word_encode(const ec_tokenizer *t, ec_slice word, ec_workspace *work, ec_
         } else {
             n = ec_utf8_next(word.data + at, (size_t)word.size - at, &character);
             ec_slice text = {word.data + at, n};
-            token = ec_token_find(t, text, none);
+            token = find_normal(t, text);
         }
         add_symbol(work, (uint32_t)at, (uint32_t)n, token);
     }
@@ -134,8 +142,9 @@ int ec_word_encode(const ec_tokenizer *t, ec_slice word, ec_workspace *work, ec_
         const ec_symbol *s = work->symbols + i;
         if (s->token != EC_NO_TOKEN) {
             ec_tokens_put(tokens, s->token);
+            unknown = 0;
         } else {
-            put_bytes(t, word.data + s->start, s->n, tokens);
+            unknown = put_bytes(t, word.data + s->start, s->n, unknown, tokens);
         }
     }
     return 1;

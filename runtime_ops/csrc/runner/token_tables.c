@@ -5,7 +5,7 @@
 #include "kernels/kernels.h"
 #include "runner/tokenizer.h"
 
-#define MOST_PROBES 4096 /* texts that were made to collide take longer; others a few */
+#define MOST_PROBES 128 /* farther away nothing is put or looked for: only texts that were made to collide */
 #define SEED UINT64_C(0x9E3779B97F4A7C15)
 
 ec_slice ec_token_text(const ec_tokenizer *t, uint32_t token) {
@@ -45,47 +45,53 @@ static int is_text(ec_slice text, ec_slice a, ec_slice b) {
 }
 
 uint32_t ec_token_find(const ec_tokenizer *t, ec_slice a, ec_slice b) {
-    for (uint32_t i = hash_text(a, b);; i++) {
-        uint32_t slot = t->ids.slots[i & t->ids.mask];
+    uint32_t hash = hash_text(a, b);
+    for (uint32_t i = 0; i < MOST_PROBES; i++) {
+        uint32_t slot = t->ids.slots[(hash + i) & t->ids.mask];
         if (slot == 0) return EC_NO_TOKEN;
         if (is_text(ec_token_text(t, slot - 1), a, b)) return slot - 1;
     }
+    return EC_NO_TOKEN;
 }
 
 uint32_t ec_merge_find(const ec_tokenizer *t, uint32_t left, uint32_t right) {
-    for (uint32_t i = hash_pair(left, right);; i++) {
-        uint32_t slot = t->ranks.slots[i & t->ranks.mask];
+    uint32_t hash = hash_pair(left, right);
+    for (uint32_t i = 0; i < MOST_PROBES; i++) {
+        uint32_t slot = t->ranks.slots[(hash + i) & t->ranks.mask];
         if (slot == 0) return EC_NO_TOKEN;
         const ec_merge *merge = t->merges + (slot - 1);
         if (merge->left == left && merge->right == right) return slot - 1;
     }
+    return EC_NO_TOKEN;
 }
 
-/* The place of an id: where it is, or may be put. */
-static uint32_t *free_slot(ec_id_table *table, uint32_t hash) {
+/* Puts an id in the first place that is free; 0 when that is too far away. */
+static int put(ec_id_table *table, uint32_t hash, uint32_t id) {
     for (uint32_t i = 0; i < MOST_PROBES; i++) {
         uint32_t *slot = table->slots + ((hash + i) & table->mask);
-        if (*slot == 0) return slot;
+        if (*slot != 0) continue;
+        *slot = id + 1;
+        return 1;
     }
-    return NULL;
+    return 0;
 }
 
+/* Of two that are alike the first is put there, so that there may be any number of them. */
 int ec_tokens_add(ec_tokenizer *t) {
     const ec_slice none = {NULL, 0};
     for (uint32_t token = 0; token < t->n; token++) {
         ec_slice text = ec_token_text(t, token);
-        uint32_t *slot = free_slot(&t->ids, hash_text(text, none));
-        if (slot == NULL) return 0;
-        *slot = token + 1; /* of two that are alike the first is found */
+        if (ec_token_find(t, text, none) != EC_NO_TOKEN) continue;
+        if (!put(&t->ids, hash_text(text, none), token)) return 0;
     }
     return 1;
 }
 
 int ec_merges_add(ec_tokenizer *t) {
     for (uint32_t rank = 0; rank < t->n_merges; rank++) {
-        uint32_t *slot = free_slot(&t->ranks, hash_pair(t->merges[rank].left, t->merges[rank].right));
-        if (slot == NULL) return 0;
-        *slot = rank + 1;
+        uint32_t left = t->merges[rank].left, right = t->merges[rank].right;
+        if (ec_merge_find(t, left, right) != EC_NO_TOKEN) continue;
+        if (!put(&t->ranks, hash_pair(left, right), rank)) return 0;
     }
     return 1;
 }

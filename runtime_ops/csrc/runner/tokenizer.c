@@ -5,7 +5,7 @@
 #include "runner/tokenizer.h"
 #include "runner/utf8.h"
 
-#define MOST_BYTES ((size_t)1 << 30)
+#define MOST_BYTES ((size_t)1 << 28) /* nine times as many are counted in 32 bits */
 #define SPACE "\xE2\x96\x81" /* U+2581, SentencePiece's mark for a space */
 #define SPACE_BYTES 3
 
@@ -185,7 +185,7 @@ size_t ec_tokenizer_encode(const ec_tokenizer *t, const char *text, size_t n_byt
     uint8_t *memory;
     if (begin && t->begins && t->bos != EC_NO_TOKEN) ec_tokens_put(&tokens, t->bos);
     if (n_bytes == 0) return tokens.n;
-    if (n_bytes >= MOST_BYTES / 3 || !mend(&mended, &memory)) return SIZE_MAX;
+    if (n_bytes >= MOST_BYTES || !mend(&mended, &memory)) return SIZE_MAX;
     int done = encode_text(t, mended, special, &tokens);
     free(memory);
     return done ? tokens.n : SIZE_MAX;
@@ -203,13 +203,19 @@ static void put(piece *p, const uint8_t *bytes, size_t n) {
     }
 }
 
+/* A token with a character that is none of the alphabet stands for its own text. */
 static void put_bytes(piece *p, ec_slice text) {
     for (uint64_t at = 0, step; at < text.size; at += step) {
         uint32_t character;
         step = ec_utf8_next(text.data + at, (size_t)(text.size - at), &character);
         int byte = ec_character_byte(character);
         uint8_t one = (uint8_t)byte;
-        if (byte >= 0) put(p, &one, 1); else put(p, text.data + at, (size_t)step);
+        if (byte < 0) {
+            p->n = 0;
+            put(p, text.data, (size_t)text.size);
+            return;
+        }
+        put(p, &one, 1);
     }
 }
 

@@ -6,6 +6,7 @@
 #include "runner.h"
 
 #define EC_MOST_TOKENS (UINT32_C(1) << 20) /* elements of an array in a container */
+#define EC_MOST_TOKEN_BYTES 1024           /* of one token: texts take no time that grows with the longest */
 
 typedef enum ec_token_type {
     EC_TOKEN_NORMAL = 1,

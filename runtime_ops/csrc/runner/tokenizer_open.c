@@ -99,6 +99,7 @@ static int read_tokens(const opening *o) {
         if (ec_gguf_next_string(&cursor, EC_GGUF_MAX_STRING_BYTES, &text) != EC_OK) {
             return fail(o, "tokens", "ends early");
         }
+        if (text.size > EC_MOST_TOKEN_BYTES) return fail(o, "tokens", "one has more than 1024 bytes");
         if (text.size > t->longest) t->longest = text.size;
         double type = types.count != 0 ? element(&types, i) : EC_TOKEN_NORMAL;
         if (!(type >= EC_TOKEN_NORMAL && type <= EC_TOKEN_BYTE)) {
@@ -138,7 +139,7 @@ static int read_merge(const ec_tokenizer *t, ec_slice text, ec_merge *merge) {
 }
 
 static int read_merges(const opening *o) {
-    ec_gguf_value merges;
+    ec_gguf_value merges = {0, 0, {NULL, 0}};
     ec_tokenizer *t = o->t;
     uint64_t n = 0;
     if (find(o, "merges", &merges)) {
@@ -257,6 +258,9 @@ static int read_all(const opening *o) {
     if (!find_truth(o, "add_space_prefix", 1, &t->space_prefix)) return 0;
     if (!find_id(o, "bos_token_id", &t->bos) || !find_id(o, "eos_token_id", &t->eos)) return 0;
     if (!find_id(o, "unknown_token_id", &t->unknown)) return 0;
+    for (uint32_t i = 0; t->unknown == EC_NO_TOKEN && i < t->n; i++) {
+        if (t->types[i] == EC_TOKEN_UNKNOWN) t->unknown = i;
+    }
     find_bytes(t);
     return 1;
 }

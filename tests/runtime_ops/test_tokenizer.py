@@ -140,7 +140,9 @@ def test_random_bytes(native: NativeTokenizer) -> None:
 
 
 def text_of(native: NativeTokenizer, tokens: list[int]) -> str:
-    return b"".join(native.piece(token, i == 0) for i, token in enumerate(tokens)).decode()
+    pieces = {token: native.piece(token) for token in {*tokens}}
+    first = native.piece(tokens[0], first=True) if tokens else b""
+    return (first + b"".join(pieces[token] for token in tokens[1:])).decode()
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

@@ -9,9 +9,9 @@
 #define TOKENS 4
 
 /* The products of a tile's eight rows with some tokens' activations, four columns in lane `tile` of each. */
-#define ADD_TILE(tile)                                                                             \
-    for (size_t i = 0; i < 2; i++) {                                                               \
-        int8x16_t weights = vld1q_s8(w + (tile) * EC_TILE_WEIGHTS + 16 * i);                       \
+#define ADD_TILE(tile)                                                                                         \
+    for (size_t i = 0; i < 2; i++) {                                                                           \
+        int8x16_t weights = vld1q_s8(w + (tile) * EC_TILE_WEIGHTS + 16 * i);                                   \
         for (size_t t = 0; t < n_tokens; t++) isums[t][i] = vdotq_laneq_s32(isums[t][i], weights, x[t], tile); \
     }
 

@@ -24,12 +24,26 @@
 #define EC_NEON_NAME(operation) ec_##operation##_neon_armv7
 #endif
 
+/* Nothing for the processor. Compilers must have a vector that is needed here, know nothing more of what is hidden,
+ * and leave such places in order: else they mix instructions of steps for which there are too few registers. */
+#define NEED(vector) __asm__ volatile("" : : "w"(vector))
+#define HIDE(vector) __asm__ volatile("" : "+w"(vector))
+#define HIDE_POINTERS(first, second) __asm__ volatile("" : "+r"(first), "+r"(second))
+
 /* Sums of neighbours: two of a, then two of b. */
 ALWAYS int32x4_t pair_sums(int32x4_t a, int32x4_t b) {
 #if defined(EC_ARCH_AARCH64)
     return vpaddq_s32(a, b);
 #else
     return vcombine_s32(vpadd_s32(vget_low_s32(a), vget_high_s32(a)), vpadd_s32(vget_low_s32(b), vget_high_s32(b)));
+#endif
+}
+
+ALWAYS int16x8_t pair_sums_s16(int16x8_t a, int16x8_t b) {
+#if defined(EC_ARCH_AARCH64)
+    return vpaddq_s16(a, b);
+#else
+    return vcombine_s16(vpadd_s16(vget_low_s16(a), vget_high_s16(a)), vpadd_s16(vget_low_s16(b), vget_high_s16(b)));
 #endif
 }
 
@@ -70,16 +84,6 @@ ALWAYS int16x8_t add_high_products(int16x8_t sums, int8x16_t a, int8x16_t b) {
 /* Four columns' activations, once for each of four rows. */
 ALWAYS int8x16_t load_columns(const int8_t *x) {
     return vreinterpretq_s8_u32(vdupq_n_u32(ec_load_u32((const uint8_t *)x)));
-}
-
-/* The same for four of 16 columns. */
-ALWAYS int8x16_t repeat_columns(int8x16_t x, int group) {
-    uint32x4_t words = vreinterpretq_u32_s8(x);
-    uint32_t word = vgetq_lane_u32(words, 3);
-    if (group == 0) word = vgetq_lane_u32(words, 0);
-    if (group == 1) word = vgetq_lane_u32(words, 1);
-    if (group == 2) word = vgetq_lane_u32(words, 2);
-    return vreinterpretq_s8_u32(vdupq_n_u32(word));
 }
 
 /* Adds the sums of some rows' blocks, times their scale. */

@@ -1,6 +1,7 @@
 /* Trellises for NEON: which ways to read states are compiled apart, and products with one token in these ways. A file
- * that includes this says how the products of a quarter's rows, in two tiles, with eight of 16 columns are summed:
- * type isums, no_sums, add_products and total. */
+ * that includes this says how the products of a quarter's rows with eight columns, in two tiles, are summed: type
+ * isums, no_sums, add_products, add_products_alone for one of the tiles, settle, which needs all that is in the sums
+ * (`alone`: of tiles that were added alone), and total. */
 #ifndef EC_TRELLIS_I8_CASES_H
 #define EC_TRELLIS_I8_CASES_H
 
@@ -69,6 +70,8 @@ ALWAYS int takes_tiles(int way) { return way < BYTES_ANY; }
 
 ALWAYS int takes_pairs(int way) { return way == BYTES_1 || way == WORDS_1; }
 
+ALWAYS int sums_alone(int way, int lookup) { return takes_tiles(way) && !takes_pairs(way) && lookup != TABLE_64; }
+
 /* A quarter of two tiles that lie one behind the other. */
 ALWAYS void find_pair(const reader *r, codes *first, codes *second, int q, int way, int lookup,
                       int8x16_t entries[2]) {
@@ -80,41 +83,60 @@ ALWAYS void find_pair(const reader *r, codes *first, codes *second, int q, int w
         entries[0] = find_part(r, first, q, way, lookup);
         entries[1] = find_part(r, second, q, way, lookup);
     }
-    HIDE(entries[0]);
-    HIDE(entries[1]);
+    NEED(entries[0]);
+    NEED(entries[1]);
 }
 
-/* Some tiles' codes, activations and sums. */
+/* Two tiles' codes and activations. */
 typedef struct pair {
     codes first, second;
-    int8x16_t x;
-    int place;
+    int8x8_t x;
 } pair;
 
 ALWAYS void add_quarter(const reader *r, pair *p, int q, int way, int lookup, isums *sums) {
     int8x16_t entries[2];
     find_pair(r, &p->first, &p->second, q, way, lookup, entries);
-    add_products(sums, entries, p->x, p->place);
+    add_products(sums, entries, p->x);
+    if (lookup != TABLE_64) settle(sums, 0);
 }
 
-/* Adds the products of two tiles with the columns of their place in x. Codes are loaded when earlier sums are known:
- * else compilers mix instructions of many tiles, for which there are not enough registers. */
-ALWAYS void add_pair(const reader *r, const uint8_t *tile, size_t tile_bytes, int8x16_t x, int place, int way,
-                     int lookup, isums *sums) {
+/* One tile's quarter, with the first or last four columns. */
+ALWAYS void add_alone(const reader *r, codes *c, int8x8_t x, int last, int q, int way, int lookup, isums *sums) {
+    add_products_alone(sums, find_part(r, c, q, way, lookup), x, last);
+    settle(sums, 1);
+}
+
+/* Adds the products of two tiles with eight columns. They are loaded when earlier sums are known. With a large table
+ * there are registers for one tile at a time. */
+ALWAYS void add_pair(const reader *r, const uint8_t *tile, size_t tile_bytes, const int8_t *x, int way, int lookup,
+                     isums *sums) {
     pair p;
-    WAIT_FOR(sums + QUARTERS - 1, tile);
+    for (int q = 0; q < QUARTERS; q++) settle(sums + q, sums_alone(way, lookup));
+    HIDE_POINTERS(tile, x);
+    p.x = vld1_s8(x);
     p.first = p.second = load_codes(tile, way);
-    if (!takes_pairs(way)) p.second = load_codes(tile + tile_bytes, way);
-    p.x = x;
-    p.place = place;
-    add_quarter(r, &p, 0, way, lookup, sums);
-    add_quarter(r, &p, 1, way, lookup, sums + 1);
-    add_quarter(r, &p, 2, way, lookup, sums + 2);
-    add_quarter(r, &p, 3, way, lookup, sums + 3);
+    if (!sums_alone(way, lookup)) {
+        if (!takes_pairs(way)) p.second = load_codes(tile + tile_bytes, way);
+        add_quarter(r, &p, 0, way, lookup, sums);
+        add_quarter(r, &p, 1, way, lookup, sums + 1);
+        add_quarter(r, &p, 2, way, lookup, sums + 2);
+        add_quarter(r, &p, 3, way, lookup, sums + 3);
+        return;
+    }
+    add_alone(r, &p.first, p.x, 0, 0, way, lookup, sums);
+    add_alone(r, &p.first, p.x, 0, 1, way, lookup, sums + 1);
+    add_alone(r, &p.first, p.x, 0, 2, way, lookup, sums + 2);
+    add_alone(r, &p.first, p.x, 0, 3, way, lookup, sums + 3);
+    HIDE_POINTERS(tile, x);
+    p.second = load_codes(tile + tile_bytes, way);
+    add_alone(r, &p.second, p.x, 1, 0, way, lookup, sums);
+    add_alone(r, &p.second, p.x, 1, 1, way, lookup, sums + 1);
+    add_alone(r, &p.second, p.x, 1, 2, way, lookup, sums + 2);
+    add_alone(r, &p.second, p.x, 1, 3, way, lookup, sums + 3);
 }
 
-ALWAYS float32x4_t add_block(const ec_band_i8 *band, size_t b, const isums *sums, float32x4_t rows) {
-    return add_scaled(rows, total(sums), vdupq_n_f32(band->x_scales[b]));
+ALWAYS float32x4_t add_block(const ec_band_i8 *band, size_t b, const isums *sums, int alone, float32x4_t rows) {
+    return add_scaled(rows, total(sums, alone), vdupq_n_f32(band->x_scales[b]));
 }
 
 ALWAYS void load_rows(const ec_band_i8 *band, float32x4_t *rows) {
@@ -129,36 +151,37 @@ ALWAYS void store_rows(const ec_band_i8 *band, const float32x4_t *rows) {
 ALWAYS void multiply_tiles(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band, int way,
                            int lookup) {
     const reader r = make_reader(plan, lookup);
+    const int alone = sums_alone(way, lookup);
     const int in_registers = lookup == TABLE_64; /* the rows' sums: a larger table leaves no room */
     size_t tile_bytes = (size_t)plan->tile_bytes, both = 2 * tile_bytes;
     const int8_t *x = band->x;
     float32x4_t rows[QUARTERS];
     load_rows(band, rows);
     for (size_t b = 0; b < band->n_blocks; b++, codes += 4 * both, x += EC_BLOCK) {
-        int8x16_t left = vld1q_s8(x), right = vld1q_s8(x + 16);
         isums sums[QUARTERS] = {no_sums(), no_sums(), no_sums(), no_sums()};
-        add_pair(&r, codes, tile_bytes, left, 0, way, lookup, sums);
-        add_pair(&r, codes + both, tile_bytes, left, 1, way, lookup, sums);
-        add_pair(&r, codes + 2 * both, tile_bytes, right, 0, way, lookup, sums);
-        add_pair(&r, codes + 3 * both, tile_bytes, right, 1, way, lookup, sums);
+        add_pair(&r, codes, tile_bytes, x, way, lookup, sums);
+        add_pair(&r, codes + both, tile_bytes, x + 8, way, lookup, sums);
+        add_pair(&r, codes + 2 * both, tile_bytes, x + 16, way, lookup, sums);
+        add_pair(&r, codes + 3 * both, tile_bytes, x + 24, way, lookup, sums);
         if (!in_registers) load_rows(band, rows);
-        rows[0] = add_block(band, b, sums, rows[0]);
-        rows[1] = add_block(band, b, sums + 1, rows[1]);
-        rows[2] = add_block(band, b, sums + 2, rows[2]);
-        rows[3] = add_block(band, b, sums + 3, rows[3]);
+        rows[0] = add_block(band, b, sums, alone, rows[0]);
+        rows[1] = add_block(band, b, sums + 1, alone, rows[1]);
+        rows[2] = add_block(band, b, sums + 2, alone, rows[2]);
+        rows[3] = add_block(band, b, sums + 3, alone, rows[3]);
         if (!in_registers) store_rows(band, rows);
     }
     store_rows(band, rows);
 }
 
 /* One quarter of two tiles. */
-ALWAYS void add_quarters(const reader *r, const quarter *q, const uint8_t *tile, size_t tile_bytes, int8x16_t x,
-                         int place, int way, int lookup, isums *sums) {
+ALWAYS void add_quarters(const reader *r, const quarter *q, const uint8_t *tile, size_t tile_bytes, const int8_t *x,
+                         int way, int lookup, isums *sums) {
     int8x16_t entries[2];
-    WAIT_FOR(sums, tile);
+    settle(sums, 0);
+    HIDE_POINTERS(tile, x);
     entries[0] = find_quarter(r, q, tile, way, lookup);
     entries[1] = find_quarter(r, q, tile + tile_bytes, way, lookup);
-    add_products(sums, entries, x, place);
+    add_products(sums, entries, vld1_s8(x));
 }
 
 /* The same; each quarter is read in all tiles of a block before the next one, so that what it needs stays in
@@ -173,15 +196,14 @@ ALWAYS void multiply_quarters(const ec_trellis_plan *plan, const uint8_t *codes,
         for (size_t i = 0; i < QUARTERS; i++) {
             const quarter q = quarters[i];
             const uint8_t *tile = codes;
-            const int8_t *columns = band->x + b * EC_BLOCK;
+            const int8_t *x = band->x + b * EC_BLOCK;
             isums sums = no_sums();
-            for (size_t t = 0; t < EC_BLOCK_TILES; t += 4, tile += 4 * tile_bytes, columns += 16) {
-                int8x16_t x = vld1q_s8(columns);
-                add_quarters(&r, &q, tile, tile_bytes, x, 0, way, lookup, &sums);
-                add_quarters(&r, &q, tile + 2 * tile_bytes, tile_bytes, x, 1, way, lookup, &sums);
-            }
+            add_quarters(&r, &q, tile, tile_bytes, x, way, lookup, &sums);
+            add_quarters(&r, &q, tile + 2 * tile_bytes, tile_bytes, x + 8, way, lookup, &sums);
+            add_quarters(&r, &q, tile + 4 * tile_bytes, tile_bytes, x + 16, way, lookup, &sums);
+            add_quarters(&r, &q, tile + 6 * tile_bytes, tile_bytes, x + 24, way, lookup, &sums);
             float *rows = band->sums + 4 * i;
-            vst1q_f32(rows, add_block(band, b, &sums, vld1q_f32(rows)));
+            vst1q_f32(rows, add_block(band, b, &sums, 0, vld1q_f32(rows)));
         }
     }
 }
@@ -194,10 +216,10 @@ ALWAYS void multiply(const ec_trellis_plan *plan, const uint8_t *codes, const ec
     }
 }
 
-#define CASE(name, way, lookup)                                                                                   \
-    EC_TARGET static __attribute__((noinline)) void multiply_##name(const ec_trellis_plan *plan,                  \
+#define CASE(name, way, lookup)                                                                                     \
+    EC_TARGET static __attribute__((noinline)) void multiply_##name(const ec_trellis_plan *plan,                    \
                                                                     const uint8_t *codes, const ec_band_i8 *band) { \
-        multiply(plan, codes, band, way, lookup);                                                                 \
+        multiply(plan, codes, band, way, lookup);                                                                   \
     }
 EC_TRELLIS_CASES
 #undef CASE

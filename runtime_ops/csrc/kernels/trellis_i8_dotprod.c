@@ -9,24 +9,29 @@ typedef struct isums {
     int32x4_t rows;
 } isums;
 
-#define WAIT_FOR(sums, pointer) __asm__("" : "+r"(pointer), "+w"((sums)->rows))
-
 ALWAYS isums no_sums(void) {
     isums sums = {vdupq_n_s32(0)};
     return sums;
 }
 
-ALWAYS void add_products(isums *sums, const int8x16_t *entries, int8x16_t x, int place) {
-    if (place == 0) { /* lanes are part of instructions */
-        sums->rows = vdotq_laneq_s32(sums->rows, entries[0], x, 0);
-        sums->rows = vdotq_laneq_s32(sums->rows, entries[1], x, 1);
-    } else {
-        sums->rows = vdotq_laneq_s32(sums->rows, entries[0], x, 2);
-        sums->rows = vdotq_laneq_s32(sums->rows, entries[1], x, 3);
-    }
+ALWAYS void settle(const isums *sums, int alone) {
+    (void)alone;
+    NEED(sums->rows);
 }
 
-ALWAYS int32x4_t total(const isums *sums) { return sums->rows; }
+ALWAYS void add_products(isums *sums, const int8x16_t *entries, int8x8_t x) {
+    sums->rows = vdotq_lane_s32(sums->rows, entries[0], x, 0);
+    sums->rows = vdotq_lane_s32(sums->rows, entries[1], x, 1);
+}
+
+ALWAYS void add_products_alone(isums *sums, int8x16_t entries, int8x8_t x, int last) {
+    sums->rows = last ? vdotq_lane_s32(sums->rows, entries, x, 1) : vdotq_lane_s32(sums->rows, entries, x, 0);
+}
+
+ALWAYS int32x4_t total(const isums *sums, int alone) {
+    (void)alone;
+    return sums->rows;
+}
 
 #include "kernels/trellis_i8_cases.h"
 

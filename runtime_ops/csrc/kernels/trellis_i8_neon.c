@@ -2,21 +2,25 @@
 #include "kernels/neon.h"
 
 #if defined(EC_NEON)
-/* A row's sum is that of two lanes. */
+/* A row's sum is that of two lanes; of tiles that are added alone one in the first vector. */
 typedef struct isums {
     int32x4_t halves[2];
 } isums;
-
-#define WAIT_FOR(sums, pointer) __asm__("" : "+r"(pointer), "+w"((sums)->halves[1]))
 
 ALWAYS isums no_sums(void) {
     isums sums = {{vdupq_n_s32(0), vdupq_n_s32(0)}};
     return sums;
 }
 
+ALWAYS void settle(const isums *sums, int alone) {
+    NEED(sums->halves[0]);
+    if (!alone) NEED(sums->halves[1]);
+}
+
 /* A sum of two products fits 16 bits: magnitudes are at most 128 and 127. */
-ALWAYS void add_products(isums *sums, const int8x16_t *entries, int8x16_t x, int place) {
-    int8x16_t first = repeat_columns(x, 2 * place), second = repeat_columns(x, 2 * place + 1);
+ALWAYS void add_products(isums *sums, const int8x16_t *entries, int8x8_t x) {
+    int8x16_t first = vreinterpretq_s8_s32(vdupq_lane_s32(vreinterpret_s32_s8(x), 0));
+    int8x16_t second = vreinterpretq_s8_s32(vdupq_lane_s32(vreinterpret_s32_s8(x), 1));
     int16x8_t low = vmull_s8(vget_low_s8(entries[0]), vget_low_s8(first));
     int16x8_t high = high_products(entries[0], first);
     low = vmlal_s8(low, vget_low_s8(entries[1]), vget_low_s8(second));
@@ -25,7 +29,16 @@ ALWAYS void add_products(isums *sums, const int8x16_t *entries, int8x16_t x, int
     sums->halves[1] = vpadalq_s16(sums->halves[1], high);
 }
 
-ALWAYS int32x4_t total(const isums *sums) { return pair_sums(sums->halves[0], sums->halves[1]); }
+ALWAYS void add_products_alone(isums *sums, int8x16_t entries, int8x8_t x, int last) {
+    int32x2_t columns = vreinterpret_s32_s8(x);
+    int8x16_t repeated = vreinterpretq_s8_s32(last ? vdupq_lane_s32(columns, 1) : vdupq_lane_s32(columns, 0));
+    int16x8_t low = vmull_s8(vget_low_s8(entries), vget_low_s8(repeated)), high = high_products(entries, repeated);
+    sums->halves[0] = vpadalq_s16(sums->halves[0], pair_sums_s16(low, high));
+}
+
+ALWAYS int32x4_t total(const isums *sums, int alone) {
+    return alone ? sums->halves[0] : pair_sums(sums->halves[0], sums->halves[1]);
+}
 
 #include "kernels/trellis_i8_cases.h"
 

@@ -11,9 +11,6 @@
 #define QUARTER 16  /* weights */
 #define GROUP 64    /* bytes of a table that an instruction looks up in */
 
-/* Compilers know nothing of the vector from here on, and leave such places in order. */
-#define HIDE(vector) __asm__ volatile("" : "+w"(vector))
-
 /* How states are read. In tiles whose steps share bytes (TrellisFormat.order) neighbours' states begin in
  * neighbouring bytes: states of 8 bits, and of up to 12 in words, with 1, 2 or 4 bits a step. Else by look-ups of
  * their bytes: states of 8 bits, and all. */
@@ -36,7 +33,7 @@ typedef struct reader {
 
 /* Where the states of a quarter begin. */
 typedef struct quarter {
-    size_t bytes[2];      /* of a tile: the first of the quarter's, or those of its halves */
+    size_t bytes[2];      /* of a tile: where its halves begin; but for WORDS_ANY the first one has all within 16 */
     uint8x16_t first[2];  /* bytes that are looked up from there on */
     int8x16_t right;      /* bits of the first byte that come before the state, negative: BYTES_ANY */
     int32x4_t rights[2];  /* of every second weight: WORDS_* */
@@ -49,6 +46,8 @@ static void load_values(const ec_trellis_plan *plan, int lookup, reader *r) {
     if (lookup == TABLE_LARGE) return;
     if (lookup == BY_STATE) {
         values = (const uint8_t *)plan->by_state[0];
+    } else if (bits == plan->table_bits) {
+        values = plan->table;
     } else {
         for (uint32_t i = 0; i < UINT32_C(1) << bits; i++) spread[i] = plan->table[i >> (bits - plan->table_bits)];
     }
@@ -87,9 +86,9 @@ static quarter make_quarter(const ec_trellis_plan *plan, int way, size_t number)
         right[i] = (int8_t)-(bits[i] & 7);
         rights[i / 8][i % 8 / 2] = -(bits[i & 14] & 7);
         for (size_t half = 0; half < 2; half++) {
-            size_t byte = way == BYTES_ANY ? (bits[i] >> 3) - q.bytes[0] + half
-                                           : (bits[8 * half + i / 4 * 2] >> 3) - q.bytes[half] + i % 4;
-            first[half][i] = (uint8_t)byte;
+            size_t from = q.bytes[way == WORDS_ANY ? half : 0];
+            size_t byte = way == BYTES_ANY ? (bits[i] >> 3) + half : (bits[8 * half + i / 4 * 2] >> 3) + i % 4;
+            first[half][i] = (uint8_t)(byte - from);
         }
     }
     q.right = vld1q_s8(right);
@@ -232,13 +231,14 @@ ALWAYS int8x16_t find_part(const reader *r, codes *c, int part, int way, int loo
         uint16x8_t low = shift_words(even, c->from[2], from), high = shift_words(odd, c->from[3], from);
         entries = find_by_words(r, low, high, way != WORDS_4, lookup);
     }
-    if (lookup != TABLE_64) HIDE(entries);
+    if (lookup != TABLE_64) NEED(entries);
     return entries;
 }
 
 /* Angles of half a quarter: two states in a dword. */
 ALWAYS uint16x8_t find_half(const reader *r, const quarter *q, const uint8_t *tile, int half, int way) {
-    uint32x4_t states = vreinterpretq_u32_u8(pick(vld1q_u8(tile + q->bytes[half]), q->first[half]));
+    uint8x16_t bytes = vld1q_u8(tile + q->bytes[way == WORDS_ANY ? half : 0]);
+    uint32x4_t states = vreinterpretq_u32_u8(pick(bytes, q->first[half]));
     states = vshlq_u32(states, q->rights[half]);
     if (way == WORDS_PAIRS) {
         states = vsliq_n_u32(states, states, 16);

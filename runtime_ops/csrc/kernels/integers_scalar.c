@@ -99,7 +99,7 @@ void ec_dots_i16_scalar(const ec_band_i8 *band) {
     }
 }
 
-void ec_gemv_i8_tr_scalar(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band) {
+static void multiply_band(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band) {
     int8_t w[EC_BLOCK_WEIGHTS];
     ec_band_i8 block = *band;
     block.w = w;
@@ -112,5 +112,12 @@ void ec_gemv_i8_tr_scalar(const ec_trellis_plan *plan, const uint8_t *codes, con
         block.x_scales++;
         block.x_sums++;
         if (block.w_scales != NULL) block.w_scales += EC_BAND_ROWS;
+    }
+}
+
+void ec_gemv_i8_tr_scalar(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band, size_t n_bands) {
+    ec_band_i8 one = *band;
+    for (size_t i = 0; i < n_bands; i++, one.sums += EC_BAND_ROWS) {
+        multiply_band(plan, codes + i * plan->band_bytes, &one);
     }
 }

@@ -125,8 +125,10 @@ typedef void ec_dots_i8_fn(const ec_band_i8 *band);
 typedef void ec_dots_i16_fn(const ec_band_i8 *band);
 
 /* The same for one token and weights that are n_blocks * EC_BLOCK_TILES tiles of a trellis with an int8 table,
- * as ec_decode_i8_tr_fn reads them. */
-typedef void ec_gemv_i8_tr_fn(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band);
+ * as ec_decode_i8_tr_fn reads them; for n_bands bands, whose codes lie plan->band_bytes apart. Their sums are
+ * [n_bands][16]; with block scales there is one band. */
+typedef void ec_gemv_i8_tr_fn(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band,
+                              size_t n_bands);
 
 /* Quantises n float32, in blocks of EC_BLOCK, the last one filled up with zeros: values, a scale and the sum
  * of the values for each block. */

@@ -239,23 +239,32 @@ AVX2 void ec_decode_i8_tr_avx2(const ec_trellis_plan *plan, const uint8_t *codes
 }
 
 /* Looking up takes most of the time: weights may as well go through memory. */
-AVX2 void ec_gemv_i8_tr_avx2(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band) {
+AVX2 static void multiply_band(const reader *r, task task, const ec_band_i8 *band) {
     int8_t w[PANEL_BLOCKS * EC_BLOCK_WEIGHTS];
-    reader r;
-    start(plan, &r);
-    task task = {codes, (size_t)plan->tile_bytes, 0, w};
+    task.out = w;
     ec_band_i8 panel = *band;
     panel.w = w;
     for (size_t left = band->n_blocks; left > 0; left -= panel.n_blocks) {
         panel.n_blocks = left < PANEL_BLOCKS ? left : PANEL_BLOCKS;
         task.n = panel.n_blocks * EC_BLOCK_TILES;
-        run(&r, &task);
+        run(r, &task);
         ec_dots_i8_avx2(&panel);
         task.codes += task.n * task.tile_bytes;
         panel.x += panel.n_blocks * EC_BLOCK;
         panel.x_scales += panel.n_blocks;
         panel.x_sums += panel.n_blocks;
         if (panel.w_scales != NULL) panel.w_scales += panel.n_blocks * EC_BAND_ROWS;
+    }
+}
+
+AVX2 void ec_gemv_i8_tr_avx2(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band,
+                             size_t n_bands) {
+    reader r;
+    start(plan, &r);
+    ec_band_i8 one = *band;
+    task task = {codes, (size_t)plan->tile_bytes, 0, NULL};
+    for (size_t i = 0; i < n_bands; i++, task.codes += plan->band_bytes, one.sums += EC_BAND_ROWS) {
+        multiply_band(&r, task, &one);
     }
 }
 #endif

@@ -209,6 +209,7 @@ typedef struct task {
     size_t tile_bytes, n;
     int8_t *out;
     const ec_band_i8 *band;
+    size_t n_bands, band_bytes;
 } task;
 
 AVX512 ALWAYS void decode(const reader *made, const task *task, int lookup, int width) {
@@ -221,26 +222,34 @@ AVX512 ALWAYS void decode(const reader *made, const task *task, int lookup, int 
     }
 }
 
-AVX512 ALWAYS void multiply(const reader *made, const task *task, int lookup, int width) {
-    const reader r = *made;
+/* One band's products with the token. */
+AVX512 ALWAYS void multiply_band(const reader *r, const task *task, const uint8_t *codes, float *out, int lookup,
+                                 int width) {
     const ec_band_i8 *band = task->band;
-    const uint8_t *codes = task->codes;
     const int8_t *x = band->x;
-    __m512 sums = _mm512_permutexvar_ps(r.order, _mm512_loadu_ps(band->sums));
+    __m512 sums = _mm512_permutexvar_ps(r->order, _mm512_loadu_ps(out));
     for (size_t b = 0; b < band->n_blocks; b++) {
         __m512i isums = _mm512_set1_epi32(-BIAS * band->x_sums[b]);
         for (size_t t = 0; t < EC_BLOCK_TILES; t++, codes += task->tile_bytes, x += EC_STRIP_COLUMNS) {
             __m512i inputs = _mm512_set1_epi32((int)ec_load_u32((const uint8_t *)x));
-            isums = _mm512_dpbusd_epi32(isums, find_values(&r, codes, lookup, width), inputs);
+            isums = _mm512_dpbusd_epi32(isums, find_values(r, codes, lookup, width), inputs);
         }
         __m512 scales = _mm512_set1_ps(band->x_scales[b]);
         if (band->w_scales != NULL) {
             __m512 w_scales = _mm512_loadu_ps(band->w_scales + b * EC_BAND_ROWS);
-            scales = _mm512_mul_ps(scales, _mm512_permutexvar_ps(r.order, w_scales));
+            scales = _mm512_mul_ps(scales, _mm512_permutexvar_ps(r->order, w_scales));
         }
         sums = _mm512_add_ps(sums, _mm512_mul_ps(_mm512_cvtepi32_ps(isums), scales));
     }
-    _mm512_storeu_ps(band->sums, _mm512_permutexvar_ps(r.places, sums));
+    _mm512_storeu_ps(out, _mm512_permutexvar_ps(r->places, sums));
+}
+
+AVX512 ALWAYS void multiply(const reader *made, const task *task, int lookup, int width) {
+    const reader r = *made;
+    for (size_t i = 0; i < task->n_bands; i++) {
+        float *sums = task->band->sums + i * EC_BAND_ROWS;
+        multiply_band(&r, task, task->codes + i * task->band_bytes, sums, lookup, width);
+    }
 }
 
 AVX512 ALWAYS void run(const reader *r, const task *task, int lookup, int width) {
@@ -275,14 +284,15 @@ AVX512 static void run_lookup(const reader *r, const task *task) {
 AVX512 void ec_decode_i8_tr_avx512(const ec_trellis_plan *plan, const uint8_t *codes, size_t n, int8_t *out) {
     reader r;
     start(plan, 0, &r);
-    task task = {codes, (size_t)plan->tile_bytes, n, out, NULL};
+    task task = {codes, (size_t)plan->tile_bytes, n, out, NULL, 0, 0};
     run_lookup(&r, &task);
 }
 
-AVX512 void ec_gemv_i8_tr_avx512(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band) {
+AVX512 void ec_gemv_i8_tr_avx512(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band,
+                                 size_t n_bands) {
     reader r;
     start(plan, BIAS, &r);
-    task task = {codes, (size_t)plan->tile_bytes, 0, NULL, band};
+    task task = {codes, (size_t)plan->tile_bytes, 0, NULL, band, n_bands, (size_t)plan->band_bytes};
     run_lookup(&r, &task);
 }
 #endif

@@ -241,17 +241,23 @@ static void multiply_by_panel(const ec_trellis_plan *plan, const uint8_t *codes,
     }
 }
 
-static void multiply_case(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band,
-                          ec_dots_i8_fn *dots) {
-    static ec_gemv_i8_tr_fn *const cases[] = {
+typedef void multiply_fn(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band);
+
+static void multiply_bands(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *bands,
+                           size_t n_bands, ec_dots_i8_fn *dots) {
+    static multiply_fn *const cases[] = {
 #define CASE(name, way, lookup) [CASE_##name] = multiply_##name,
         EC_TRELLIS_CASES
 #undef CASE
     };
-    if (band->w_scales != NULL) {
-        multiply_by_panel(plan, codes, band, dots);
-    } else {
-        cases[choose_case(plan)](plan, codes, band);
+    multiply_fn *multiply = cases[choose_case(plan)];
+    ec_band_i8 band = *bands;
+    for (size_t i = 0; i < n_bands; i++, codes += plan->band_bytes, band.sums += EC_BAND_ROWS) {
+        if (band.w_scales != NULL) {
+            multiply_by_panel(plan, codes, &band, dots);
+        } else {
+            multiply(plan, codes, &band);
+        }
     }
 }
 #endif

@@ -35,7 +35,8 @@ ALWAYS int32x4_t total(const isums *sums, int alone) {
 
 #include "kernels/trellis_i8_cases.h"
 
-void ec_gemv_i8_tr_neon_dotprod(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band) {
-    multiply_case(plan, codes, band, ec_dots_i8_neon_dotprod);
+void ec_gemv_i8_tr_neon_dotprod(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band,
+                               size_t n_bands) {
+    multiply_bands(plan, codes, band, n_bands, ec_dots_i8_neon_dotprod);
 }
 #endif

@@ -93,7 +93,8 @@ void EC_NEON_NAME(decode_i8_tr)(const ec_trellis_plan *plan, const uint8_t *code
     }
 }
 
-void EC_NEON_NAME(gemv_i8_tr)(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band) {
-    multiply_case(plan, codes, band, EC_NEON_NAME(dots_i8));
+void EC_NEON_NAME(gemv_i8_tr)(const ec_trellis_plan *plan, const uint8_t *codes, const ec_band_i8 *band,
+                              size_t n_bands) {
+    multiply_bands(plan, codes, band, n_bands, EC_NEON_NAME(dots_i8));
 }
 #endif

@@ -4,94 +4,15 @@
 
 #include "codecs/tensor.h"
 
-#define LARGEST 32767     /* magnitude of a weight's integer */
 #define PANEL_BLOCKS 16   /* decoded at a time, of int8 */
 #define WIDE_BLOCKS 4     /* or of int16 */
 #define BLOCK_TOKENS 128  /* tokens whose sums are kept: 8 KiB */
-#define ALIGNMENT 64
-
-static uint64_t blocks_of(uint64_t columns) { return (columns + EC_BLOCK - 1) / EC_BLOCK; }
-
-static uint64_t aligned(uint64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
-
-/* Lays out the inputs of a matrix from `memory` on, and tells where they end. Tokens lie an odd number of cache
- * lines apart, so that they do not drive each other out of the cache. */
-static uint8_t *lay_out(uint64_t columns, uint64_t n_tokens, uint8_t *memory, ec_quantised *q) {
-    q->columns = columns;
-    q->n_blocks = blocks_of(columns);
-    q->scale_stride = q->n_blocks;
-    q->stride = aligned(q->n_blocks * EC_BLOCK);
-    if (q->stride / ALIGNMENT % 2 == 0) q->stride += ALIGNMENT;
-    q->values = (int8_t *)memory;
-    memory += n_tokens * q->stride;
-    q->scales = (float *)(void *)memory;
-    memory += aligned(n_tokens * q->scale_stride * sizeof(float));
-    q->sums = (int32_t *)(void *)memory;
-    return memory + aligned(n_tokens * q->scale_stride * sizeof(int32_t));
-}
-
-/* Both matrices of a tensor: [0] the critical columns, if there are any. */
-static void lay_out_both(const ec_tensor *t, uint64_t n_tokens, void *memory, ec_quantised both[2]) {
-    uint8_t *end = lay_out(t->n_critical, n_tokens, memory, &both[0]);
-    lay_out(t->rest.columns, n_tokens, end, &both[1]);
-}
-
-uint64_t ec_quantised_bytes(const ec_tensor *t, uint64_t n_tokens) {
-    if (t == NULL || n_tokens > (UINT64_C(1) << 20)) return 0;
-    uint64_t bytes = 0, columns[2] = {t->n_critical, t->rest.columns};
-    for (int i = 0; i < 2; i++) { /* columns are at most EC_MAX_WEIGHTS, 2^40: nothing overflows */
-        uint64_t blocks = blocks_of(columns[i]);
-        bytes += n_tokens * (aligned(blocks * EC_BLOCK) + ALIGNMENT);
-        bytes += 2 * aligned(n_tokens * blocks * sizeof(float));
-    }
-    return bytes > SIZE_MAX ? 0 : bytes;
-}
-
-static int has_integers(const ec_matrix *m) {
-    if (m->codec == EC_CODEC_TRELLIS || m->codec == EC_CODEC_UNIFORM) return 1;
-    if (m->codec == EC_CODEC_CRVQ) {
-        uint64_t largest = 0;
-        for (uint32_t k = 0; k < m->crvq.stages; k++) largest += UINT64_C(128) << m->crvq.shifts[k];
-        return !m->crvq.wide && largest <= LARGEST;
-    }
-    if (m->codec != EC_CODEC_WINDING) return 0;
-    const ec_winding *w = &m->winding;
-    for (uint32_t d = 0; d < w->dim; d++) {
-        if (ec_load_f32(m->params + 4 * d) != 0) return 0;
-    }
-    if (w->group != 0 && (w->group % EC_BLOCK != 0 || m->columns % w->group != 0)) return 0;
-    return w->classes == 1 && (w->table != NULL || w->levels <= LARGEST);
-}
-
-int ec_tensor_is_integer(const ec_tensor *t) {
-    return t != NULL && has_integers(&t->rest) && (t->n_critical == 0 || has_integers(&t->critical));
-}
-
-ec_status ec_input_quantise(const ec_tensor *t, const float *x, uint64_t n_tokens, void *memory, ec_isa isa) {
-    ec_kernels kernels;
-    if (!ec_tensor_is_integer(t)) return EC_BAD_ARGUMENT;
-    if (n_tokens == 0) return EC_OK;
-    if (x == NULL || memory == NULL || ec_quantised_bytes(t, n_tokens) == 0) return EC_BAD_ARGUMENT;
-    if (!ec_kernels_for(isa, &kernels)) return EC_UNSUPPORTED;
-    ec_quantised both[2];
-    lay_out_both(t, n_tokens, memory, both);
-    uint64_t columns = t->n_critical + t->rest.columns;
-    for (uint64_t i = 0; i < n_tokens; i++) {
-        const float *part = x + i * columns;
-        for (int j = 0; j < 2; j++) {
-            ec_quantised *q = &both[j];
-            uint64_t first = i * q->scale_stride;
-            kernels.quantise_i8(part, (size_t)q->columns, q->values + i * q->stride, q->scales + first, q->sums + first);
-            part += q->columns;
-        }
-    }
-    return EC_OK;
-}
+#define FUSED_BANDS 16    /* bands that share what a kernel works out of a trellis */
 
 /* Weights as integers, and their block scales, of some blocks of a band. */
 typedef struct panel {
     union {
-        __attribute__((aligned(ALIGNMENT))) int8_t narrow[PANEL_BLOCKS * EC_BLOCK_WEIGHTS];
+        __attribute__((aligned(EC_ALIGNMENT))) int8_t narrow[PANEL_BLOCKS * EC_BLOCK_WEIGHTS];
         int16_t wide[WIDE_BLOCKS * EC_BLOCK_WEIGHTS];
     } w;
     float scales[PANEL_BLOCKS][EC_BAND_ROWS];
@@ -165,21 +86,31 @@ static void decode_wide(ec_integer_product *p, uint64_t band, uint64_t block, si
     }
 }
 
-/* The scale of a row, and of a row's block, for the codecs that have them. */
-static float row_factor(const ec_matrix *m, uint64_t row) {
-    if (m->codec == EC_CODEC_UNIFORM) return ec_load_f32(m->params);
-    if (m->codec == EC_CODEC_WINDING) return ec_load_f32(m->params + 4 * m->winding.dim);
-    return ec_row_scale(m, row);
+/* Half-precision numbers that are 0 or normal. */
+static void load_halves(const uint8_t *halves, size_t n, float *out) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t half = ec_load_u16(halves + 2 * i), magnitude = half & 0x7FFF;
+        uint32_t bits = (magnitude != 0 ? (magnitude << 13) + UINT32_C(0x38000000) : 0) | (half & 0x8000) << 16;
+        memcpy(out + i, &bits, sizeof bits);
+    }
+}
+
+/* The scales of n <= EC_BAND_ROWS rows. */
+static void load_factors(const ec_matrix *m, uint64_t row, size_t n, float *factors) {
+    float factor = ec_load_f32(m->params + (m->codec == EC_CODEC_WINDING ? 4 * m->winding.dim : 0));
+    if (m->codec == EC_CODEC_UNIFORM || m->codec == EC_CODEC_WINDING) {
+        for (size_t i = 0; i < n; i++) factors[i] = factor;
+        return;
+    }
+    load_halves(m->scales + 2 * row, n, factors);
+    for (size_t i = 0; i < n; i++) factors[i] *= factor;
 }
 
 /* The scales of a band's rows in a group of columns: 0 or normal numbers. */
 static void load_scales(const ec_matrix *m, uint64_t band, uint64_t group, float *scales) {
     uint64_t groups = ec_uniform_groups(&m->uniform, m->columns);
     const uint8_t *halves = m->scales + 2 * (band * groups + group) * EC_BAND_ROWS;
-    for (size_t r = 0; r < EC_BAND_ROWS; r++) {
-        uint32_t half = ec_load_u16(halves + 2 * r), bits = half != 0 ? (half << 13) + UINT32_C(0x38000000) : 0;
-        memcpy(scales + r, &bits, sizeof bits);
-    }
+    load_halves(halves, EC_BAND_ROWS, scales);
 }
 
 static const float *block_scales(const ec_matrix *m, uint64_t band, uint64_t block, size_t n_blocks, panel *panel) {
@@ -234,21 +165,6 @@ static size_t add_panel(ec_integer_product *p, uint64_t band, uint64_t block, ec
     return n;
 }
 
-/* Blocks from the left that a trellis's kernel takes for one token: whole ones with bytes behind them. */
-static uint64_t add_fused(ec_integer_product *p, uint64_t band, ec_band_i8 *work) {
-    const ec_matrix *m = p->decoder.matrix;
-    const ec_trellis_plan *plan = &p->decoder.trellis;
-    if (p->n_tokens != 1 || !is_narrow_trellis(m)) return 0;
-    uint64_t byte = band * plan->band_bytes, block_bytes = EC_BLOCK_TILES * plan->tile_bytes;
-    uint64_t n = m->columns / EC_BLOCK, left = m->codes_bytes - byte;
-    if (left < EC_TILE_SLACK) return 0;
-    if ((left - EC_TILE_SLACK) / block_bytes < n) n = (left - EC_TILE_SLACK) / block_bytes;
-    work->n_blocks = (size_t)n;
-    work->w_scales = NULL;
-    if (n > 0) p->decoder.kernels.gemv_i8_tr(plan, m->codes + byte, work);
-    return n;
-}
-
 /* Those of the band's rows that were asked for, times the rows' scales. */
 static void store_band(const ec_integer_product *p, uint64_t band, uint64_t first_token, size_t n_tokens,
                        float (*sums)[EC_BAND_ROWS]) {
@@ -256,7 +172,7 @@ static void store_band(const ec_integer_product *p, uint64_t band, uint64_t firs
     uint64_t row = band * EC_BAND_ROWS, last = p->first_row + p->n_rows;
     size_t first = row < p->first_row ? (size_t)(p->first_row - row) : 0;
     size_t end = last - row < EC_BAND_ROWS ? (size_t)(last - row) : EC_BAND_ROWS;
-    for (size_t r = first; r < end; r++) factors[r] = row_factor(p->decoder.matrix, row + r);
+    load_factors(p->decoder.matrix, row + first, end - first, factors + first);
     for (size_t t = 0; t < n_tokens; t++) {
         float *y = p->y + (first_token + t) * p->y_stride + (row + first - p->first_row);
         for (size_t r = first; r < end; r++, y++) {
@@ -266,31 +182,59 @@ static void store_band(const ec_integer_product *p, uint64_t band, uint64_t firs
     }
 }
 
-static void multiply_band(ec_integer_product *p, uint64_t band, uint64_t first_token, size_t n_tokens) {
+/* Adds the blocks of a band from `block` on, panel by panel. */
+static void add_panels(ec_integer_product *p, uint64_t band, uint64_t first_token, size_t n_tokens, uint64_t block,
+                       float (*sums)[EC_BAND_ROWS]) {
     const ec_quantised *x = p->x;
-    float sums[BLOCK_TOKENS][EC_BAND_ROWS];
-    memset(sums, 0, n_tokens * sizeof sums[0]);
     ec_band_i8 work = {.x_stride = (size_t)x->stride, .scale_stride = (size_t)x->scale_stride};
     work.n_tokens = n_tokens;
     work.sums = sums[0];
-    uint64_t block = 0;
-    do {
+    while (block < x->n_blocks) {
         work.x = x->values + first_token * x->stride + block * EC_BLOCK;
         work.x_scales = x->scales + first_token * x->scale_stride + block;
         work.x_sums = x->sums + first_token * x->scale_stride + block;
-        uint64_t fused = block == 0 ? add_fused(p, band, &work) : 0;
-        block += fused != 0 ? fused : add_panel(p, band, block, &work);
-    } while (block < x->n_blocks);
+        block += add_panel(p, band, block, &work);
+    }
+}
+
+/* Bands of a trellis with one token: whole blocks while the codes are read, as far as there are bytes behind them. */
+static void multiply_fused(ec_integer_product *p, uint64_t band, size_t n_bands) {
+    const ec_matrix *m = p->decoder.matrix;
+    const ec_trellis_plan *plan = &p->decoder.trellis;
+    const ec_quantised *x = p->x;
+    float sums[FUSED_BANDS][EC_BAND_ROWS] = {{0}};
+    ec_band_i8 work = {.x = x->values, .x_scales = x->scales, .x_sums = x->sums, .n_tokens = 1, .sums = sums[0]};
+    uint64_t byte = band * plan->band_bytes, block_bytes = EC_BLOCK_TILES * plan->tile_bytes;
+    uint64_t n = m->columns / EC_BLOCK, left = m->codes_bytes - byte - (n_bands - 1) * plan->band_bytes;
+    if (left < n * block_bytes + EC_TILE_SLACK) n = left < EC_TILE_SLACK ? 0 : (left - EC_TILE_SLACK) / block_bytes;
+    work.n_blocks = (size_t)n;
+    p->decoder.kernels.gemv_i8_tr(plan, m->codes + byte, &work, n_bands);
+    for (size_t i = 0; i < n_bands; i++) {
+        add_panels(p, band + i, 0, 1, n, sums + i);
+        store_band(p, band + i, 0, 1, sums + i);
+    }
+}
+
+static void multiply_band(ec_integer_product *p, uint64_t band, uint64_t first_token, size_t n_tokens) {
+    float sums[BLOCK_TOKENS][EC_BAND_ROWS];
+    memset(sums, 0, n_tokens * sizeof sums[0]);
+    add_panels(p, band, first_token, n_tokens, 0, sums);
     store_band(p, band, first_token, n_tokens, sums);
 }
 
 static void multiply_rows(ec_integer_product *p) {
     if (p->n_rows == 0) return;
-    uint64_t first = p->first_row / EC_BAND_ROWS, last = (p->first_row + p->n_rows - 1) / EC_BAND_ROWS;
+    uint64_t first = p->first_row / EC_BAND_ROWS, end = (p->first_row + p->n_rows - 1) / EC_BAND_ROWS + 1;
+    if (p->n_tokens == 1 && is_narrow_trellis(p->decoder.matrix)) {
+        for (; first < end; first += FUSED_BANDS) {
+            multiply_fused(p, first, (size_t)(end - first < FUSED_BANDS ? end - first : FUSED_BANDS));
+        }
+        return;
+    }
     for (uint64_t token = 0; token < p->n_tokens; token += BLOCK_TOKENS) {
         uint64_t left = p->n_tokens - token;
         size_t n = (size_t)(left < BLOCK_TOKENS ? left : BLOCK_TOKENS);
-        for (uint64_t band = first; band <= last; band++) multiply_band(p, band, token, n);
+        for (uint64_t band = first; band < end; band++) multiply_band(p, band, token, n);
     }
 }
 
@@ -315,7 +259,7 @@ ec_status ec_matmul_i8(const ec_tensor *t, uint64_t first_row, uint64_t n_rows, 
     if (y_stride > SIZE_MAX / sizeof *y / n_tokens) return EC_BAD_ARGUMENT;
     ec_quantised both[2];
     /* The memory is read only: the layout is that of ec_input_quantise, which writes it. */
-    lay_out_both(t, n_tokens, (void *)(uintptr_t)memory, both);
+    ec_quantised_lay_out(t, n_tokens, (void *)(uintptr_t)memory, both);
     ec_integer_product p = {.first_row = first_row, .n_rows = n_rows, .n_tokens = n_tokens, .y = y, .y_stride = y_stride};
     for (int i = 1; i >= (t->n_critical != 0 ? 0 : 1); i--) {
         status = ec_decoder_start(i == 0 ? &t->critical : &t->rest, isa, &p.decoder);

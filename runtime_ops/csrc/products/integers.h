@@ -4,6 +4,7 @@
 
 #include "codecs/matrix.h"
 
+#define EC_ALIGNMENT 64   /* bytes: a cache line */
 #define EC_TABLE_ROWS 256 /* rows that are worth tables of their own */
 
 /* The quantised inputs of one matrix; arrays of all tokens one behind the other. */
@@ -13,6 +14,10 @@ typedef struct ec_quantised {
     float *scales;
     int32_t *sums;
 } ec_quantised;
+
+/* Lays out n_tokens inputs of both matrices of a tensor in memory of ec_quantised_bytes: [0] those of the critical
+ * columns, if there are any, [1] those of the rest. */
+void ec_quantised_lay_out(const ec_tensor *tensor, uint64_t n_tokens, void *memory, ec_quantised both[2]);
 
 typedef struct ec_integer_product {
     ec_decoder decoder;      /* unscaled */

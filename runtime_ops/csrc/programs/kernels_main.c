@@ -214,10 +214,10 @@ static int gemv_differs(const ec_kernels *kernels, const ec_trellis_plan *plan, 
     uint8_t *codes = guarded(size, spare);
     fill(codes, size);
     memcpy(b.sums, b.first, sizeof b.sums);
-    ec_gemv_i8_tr_scalar(plan, codes, &b.arguments);
+    ec_gemv_i8_tr_scalar(plan, codes, &b.arguments, 1);
     memcpy(expected, b.sums, sizeof expected);
     memcpy(b.sums, b.first, sizeof b.sums);
-    kernels->gemv_i8_tr(plan, codes, &b.arguments);
+    kernels->gemv_i8_tr(plan, codes, &b.arguments, 1);
     int differs = sums_differ(&b, expected);
     release(codes, size, spare);
     end_band(&b);

@@ -21,6 +21,7 @@ RUN_OBJECTS := $(patsubst runtime_ops/csrc/%.c,$(BUILD)/runtime/%.o,$(RUN_SOURCE
 
 # Compiler of the static programs, and the machines they are for. aarch64-linux-musl is Android's, too.
 ZIG ?= $(BIN)/python -m ziglang
+STATIC_NEEDS := $(if $(findstring $(BIN),$(ZIG)),$(INSTALLED))
 STATIC := x86_64-linux-musl aarch64-linux-musl arm-linux-musleabihf
 
 .PHONY: demo test test-quick lint runtime edgecomp-run static clean
@@ -71,7 +72,7 @@ STATIC_FLAGS := -DNDEBUG -fno-sanitize=undefined
 build/static/arm-linux-musleabihf/edgecomp-run: STATIC_FLAGS += -mcpu=generic+v7a+neon
 
 # Android 15 wants pages of 16 KiB.
-build/static/%/edgecomp-run: $(RUN_SOURCES) $(RUNTIME_SOURCES) $(RUNTIME_HEADERS)
+build/static/%/edgecomp-run: $(RUN_SOURCES) $(RUNTIME_SOURCES) $(RUNTIME_HEADERS) | $(STATIC_NEEDS)
 	ZIG_LOCAL_CACHE_DIR=$(CURDIR)/build/zig $(MAKE) edgecomp-run BUILD=build/static/$* \
 		CC='$(ZIG) cc -target $*' AR='$(ZIG) ar' TARGET_FLAGS='$(STATIC_FLAGS)' \
 		LINK_FLAGS='-static -s -Wl,-z,max-page-size=16384 $(STATIC_FLAGS)'

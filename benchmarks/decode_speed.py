@@ -58,6 +58,7 @@ class Competitor:
     format: str
     path: Path
     token_bytes: int
+    settings: str  # of ours: the trellis's table, and the rate and codec of head and embedding
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def peer_competitor(model: str, kind: str, folder: Path) -> Competitor:
         write_random_gguf(path, model, SHAPES[model], MIXES[kind])
     unread = file_name(EMBEDDING)
     tensors = [entry for entry in gguf.GGUFReader(path).tensors if entry.name != unread]
-    return Competitor(model, PEER, kind, path, sum(int(entry.n_bytes) for entry in tensors))
+    return Competitor(model, PEER, kind, path, sum(int(entry.n_bytes) for entry in tensors), "")
 
 
 def our_competitor(model: str, settings: TrellisSettings, folder: Path) -> Competitor:
@@ -91,7 +92,7 @@ def our_competitor(model: str, settings: TrellisSettings, folder: Path) -> Compe
         write_random_container(path, model, SHAPES[model], settings)
     with open_container(path) as container:
         n_bytes = sum(entry.n_bytes for entry in container.tensors if entry.name != EMBEDDING)
-    return Competitor(model, OURS, name, path, n_bytes)
+    return Competitor(model, OURS, name, path, n_bytes, details)
 
 
 def competitors(arguments: argparse.Namespace, folder: Path) -> list[Competitor]:
@@ -132,7 +133,7 @@ def peer_rates(program: str, path: Path, threads: int, work: Work) -> tuple[floa
 def our_rates(program: str, path: Path, threads: int, work: Work) -> tuple[float, float]:
     """Tokens a second of prefill and generation by `edgecomp-run bench`."""
     hint = "--runner names the program edgecomp-run, of this version"
-    command = [program, "bench", str(path), "--threads", str(threads), "--json"]
+    command = [program, "bench", str(path), "--threads", str(threads), "--rounds", "1", "--json"]
     prefill = ["--prefill", str(work.prefill), "--generate", "1"]
     generate = ["--prefill", str(CONTEXT), "--generate", str(work.generate)]
     first, second = (json.loads(output_of(command + how, hint)) for how in (prefill, generate))
@@ -180,6 +181,7 @@ def speed_rows(
                 "model": entry.model,
                 "system": entry.system,
                 "format": entry.format,
+                "settings": entry.settings,
                 "threads": threads,
                 "file_bytes": entry.path.stat().st_size,
                 "prefill_tokens_per_second": statistics.median(s.prefill for s in own),

@@ -85,6 +85,7 @@ class NativeModel:
         self._model = lib.ec_model_open(self._data, len(self._data), chosen, why)
         if self._model == ffi.NULL:
             raise _error(why)
+        self._model = ffi.gc(self._model, lib.ec_model_free)
         self._n_vocab = self.info.n_vocab
 
     @property
@@ -134,7 +135,8 @@ class NativeModel:
 
     def close(self) -> None:
         """Gives threads and memory back; the model cannot be used any more."""
-        lib.ec_model_free(self._model)
+        if self._model != ffi.NULL:
+            ffi.release(self._model)
         self._model = ffi.NULL
 
     def __enter__(self) -> Self:

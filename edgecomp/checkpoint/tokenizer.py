@@ -184,6 +184,9 @@ def pre_tokenizer_name(tokenizer: dict[str, Any]) -> str:
     steps = parts(tokenizer.get("pre_tokenizer"), "pretokenizers")
     if [step["type"] for step in steps] == ["ByteLevel"] and not steps[0]["add_prefix_space"]:
         return "gpt-2"
+    digits = [step["type"] for step in steps] == ["Digits", "ByteLevel"]
+    if digits and steps[0]["individual_digits"] and not steps[1]["add_prefix_space"]:
+        return "smollm"
     if [step["type"] for step in steps] == ["Split", "ByteLevel"]:
         pattern = steps[0]["pattern"].get("Regex")
         if pattern in SPLITS:

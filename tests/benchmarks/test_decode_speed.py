@@ -183,8 +183,8 @@ esac
 """
 RUNNER = """#!/bin/sh
 case "$*" in
-  "bench "*.gguf" --threads 1 --json --prefill 32 --generate 1") rates='150, 0';;
-  "bench "*.gguf" --threads 1 --json --prefill 16 --generate 4") rates='0, 40';;
+  "bench "*.gguf" --threads 1 --rounds 1 --json --prefill 32 --generate 1") rates='150, 0';;
+  "bench "*.gguf" --threads 1 --rounds 1 --json --prefill 16 --generate 4") rates='0, 40';;
   *) echo "error: unknown: $*" >&2; exit 1;;
 esac
 echo "{\\"prefill_tokens_per_second\\": ${rates%,*}, \\"generate_tokens_per_second\\": ${rates#*,}}"
@@ -230,7 +230,8 @@ def test_race_prints_its_rows(programs: Path, tmp_path: Path) -> None:
     printed = json.loads(done.stdout)
     assert set(printed) == {"machine", "commit", "rows"}
     fields = {
-        "model", "system", "format", "threads", "file_bytes", "prefill_tokens_per_second",
+        "model", "system", "format", "settings", "threads", "file_bytes",
+        "prefill_tokens_per_second",
         "generate_tokens_per_second", "bytes_per_second", "share",
     }  # fmt: skip
     rows = [row for row in printed["rows"] if row["system"] != "ratio"]

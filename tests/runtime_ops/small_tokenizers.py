@@ -30,7 +30,7 @@ from runtime_ops.formats import EncodedTensor, RawFormat
 __all__ = ["NAMES", "UNICODE", "SmallTokenizer", "container", "known_text", "small_tokenizer"]
 
 DATA = Path(edgecomp.__file__).parent / "data"
-NAMES = ("bookworm", "llama3", "qwen2", "sentencepiece")
+NAMES = ("bookworm", "llama3", "qwen2", "smollm", "sentencepiece")
 CONTROL, USER_DEFINED = "<|end|>", "<think>"  # of the trained ones
 # Scripts, marks, digits, white space of every kind, control characters, contractions.
 UNICODE = (
@@ -102,11 +102,13 @@ def training_text() -> list[str]:
 
 
 def byte_level(name: str) -> Tokenizer:
-    """Splits as Llama 3 or Qwen 2 do; Llama 3 takes a word that is a token without merging."""
+    """Splits as a model does; Llama 3 takes a word that is a token without merging."""
     pattern = LLAMA3 if name == "llama3" else LLAMA3.replace("{1,3}", "")
     model = Tokenizer(models.BPE(ignore_merges=name == "llama3"))
-    split = pre_tokenizers.Split(Regex(pattern), "isolated")
-    alphabet = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    split: pre_tokenizers.PreTokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
+    if name == "smollm":
+        split = pre_tokenizers.Digits(individual_digits=True)
+    alphabet = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=name == "smollm")
     model.pre_tokenizer = pre_tokenizers.Sequence([split, alphabet])
     trainer = trainers.BpeTrainer(
         vocab_size=1500, initial_alphabet=alphabet.alphabet(), show_progress=False

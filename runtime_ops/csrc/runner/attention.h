@@ -11,7 +11,7 @@ typedef struct ec_attention {
     ec_kernels kernels;
     uint32_t n_heads, group; /* heads of queries, and how many of them share a head of keys */
     uint32_t most_parts;     /* of a call, each of which has memory of its own: */
-    float *work;             /* [most_parts][ec_attention_floats] */
+    float *work;             /* [most_parts][floats of a part] */
     uint64_t part_floats;
 } ec_attention;
 

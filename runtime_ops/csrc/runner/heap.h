@@ -1,4 +1,4 @@
-/* Heaps of numbers whose first element is the smallest: the next merge of a text, the likeliest tokens. */
+/* Heaps of numbers whose first element is the smallest: the likeliest tokens. */
 #ifndef EC_HEAP_H
 #define EC_HEAP_H
 
@@ -18,13 +18,6 @@ static inline void ec_heap_sift(uint64_t *heap, size_t n, size_t at) {
 
 static inline void ec_heap_make(uint64_t *heap, size_t n) {
     for (size_t i = n / 2; i > 0; i--) ec_heap_sift(heap, n, i - 1);
-}
-
-/* Adds an element behind the n that there are. */
-static inline void ec_heap_add(uint64_t *heap, size_t n, uint64_t value) {
-    size_t at = n;
-    for (size_t above; at > 0 && heap[above = (at - 1) / 2] > value; at = above) heap[at] = heap[above];
-    heap[at] = value;
 }
 
 /* Takes the smallest of n elements, of which n - 1 stay. */

@@ -11,7 +11,7 @@ typedef struct ec_hyper {
     uint32_t n_layers, d_model, n_heads, n_kv_heads, d_head, d_ff;
     uint32_t n_vocab;        /* 0: as many as the embedding has rows */
     uint32_t n_context_made;
-    uint32_t window;         /* tokens that attention looks back; 0: all */
+    uint32_t window;         /* tokens that attention looks back */
     float epsilon;
     ec_rope_settings rope;
 } ec_hyper;

@@ -18,7 +18,7 @@ typedef struct shared_rows {
     float *y[EC_MOST_TOGETHER];
     uint32_t n;
     const float *x;          /* prepared */
-    uint64_t n_bands;
+    uint64_t n_steps;        /* of rows that are best multiplied together, of all matrices */
 } shared_rows;
 
 static int same_rotation(const ec_matrix *a, const ec_matrix *b) {
@@ -39,8 +39,13 @@ uint64_t ec_linear_quantised_bytes(const ec_linear *linear, uint64_t n_tokens) {
     return linear->is_integer ? ec_quantised_bytes(&linear->tensor, n_tokens) : 0;
 }
 
-static uint64_t bands_of(const ec_linear *linear) {
-    return ((uint64_t)linear->rows + EC_BAND_ROWS - 1) / EC_BAND_ROWS;
+static uint64_t step_of(const ec_linears *w, const ec_linear *linear) {
+    return linear->is_integer ? ec_matmul_step(&linear->tensor, w->n_tokens) : EC_BAND_ROWS;
+}
+
+static uint64_t steps_of(const ec_linears *w, const ec_linear *linear) {
+    uint64_t step = step_of(w, linear);
+    return (linear->rows + step - 1) / step;
 }
 
 /* The products of some rows, by ec_gemm, whose output has no stride. */
@@ -77,15 +82,15 @@ static void multiply(const shared_rows *s, uint32_t i, uint64_t first, uint64_t 
     }
 }
 
-/* Bands of all matrices are counted one behind the other; a part has a range of them. */
+/* Steps of all matrices are counted one behind the other; a part has a range of them. */
 static void multiply_part(void *shared, uint32_t part, uint32_t n_parts) {
     const shared_rows *s = shared;
-    uint64_t first = s->n_bands * part / n_parts, end = s->n_bands * (part + 1) / n_parts, start = 0;
+    uint64_t first = s->n_steps * part / n_parts, end = s->n_steps * (part + 1) / n_parts, start = 0;
     for (uint32_t i = 0; i < s->n; i++) {
-        uint64_t n = bands_of(s->all[i]), from = first > start ? first - start : 0;
+        uint64_t n = steps_of(s->work, s->all[i]), from = first > start ? first - start : 0;
         uint64_t to = end < start ? 0 : end - start < n ? end - start : n;
         if (from < to) {
-            uint64_t row = from * EC_BAND_ROWS, last = to * EC_BAND_ROWS;
+            uint64_t step = step_of(s->work, s->all[i]), row = from * step, last = to * step;
             if (last > s->all[i]->rows) last = s->all[i]->rows;
             multiply(s, i, row, last - row);
         }
@@ -94,11 +99,13 @@ static void multiply_part(void *shared, uint32_t part, uint32_t n_parts) {
 }
 
 static uint32_t parts_of(const shared_rows *s, uint32_t n_threads) {
-    uint64_t weights = s->n_bands * EC_BAND_ROWS * s->all[0]->columns * s->work->n_tokens, n = weights / PART_WEIGHTS;
+    uint64_t weights = 0;
+    for (uint32_t i = 0; i < s->n; i++) weights += (uint64_t)s->all[i]->rows * s->all[i]->columns;
+    uint64_t n = weights * s->work->n_tokens / PART_WEIGHTS;
     if (n_threads == 1) return 1;
     if (n > (uint64_t)n_threads * PARTS_PER_THREAD) n = (uint64_t)n_threads * PARTS_PER_THREAD;
     if (n < n_threads) n = n_threads;
-    return (uint32_t)(n < s->n_bands ? n : s->n_bands);
+    return (uint32_t)(n < s->n_steps ? n : s->n_steps);
 }
 
 typedef struct inputs {
@@ -141,7 +148,7 @@ void ec_linears_run(ec_linears *w, ec_pool *pool) {
             done[i] = 1;
             s.all[s.n] = w->all[i];
             s.y[s.n++] = w->y[i];
-            s.n_bands += bands_of(w->all[i]);
+            s.n_steps += steps_of(w, w->all[i]);
         }
         uint64_t start = ec_clock_ns();
         prepare(w, w->all[first], pool, &s);

@@ -17,7 +17,7 @@ typedef enum ec_token_type {
     EC_TOKEN_BYTE = 6
 } ec_token_type;
 
-typedef enum ec_split { EC_SPLIT_NONE = 0, EC_SPLIT_GPT2, EC_SPLIT_LLAMA3, EC_SPLIT_QWEN2 } ec_split;
+typedef enum ec_split { EC_SPLIT_NONE = 0, EC_SPLIT_GPT2, EC_SPLIT_SMOLLM, EC_SPLIT_LLAMA3, EC_SPLIT_QWEN2 } ec_split;
 
 /* Places in a table of ids that are found by text: a power of two, at least twice as many as there are ids. */
 typedef struct ec_id_table {

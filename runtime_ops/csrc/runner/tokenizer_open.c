@@ -165,7 +165,7 @@ static int read_merges(const opening *o) {
 
 static int read_split(const opening *o) {
     static const struct { const char *name; ec_split split; } known[] = {
-        {"gpt-2", EC_SPLIT_GPT2}, {"llama-bpe", EC_SPLIT_LLAMA3}, {"qwen2", EC_SPLIT_QWEN2}};
+        {"gpt-2", EC_SPLIT_GPT2}, {"smollm", EC_SPLIT_SMOLLM}, {"llama-bpe", EC_SPLIT_LLAMA3}, {"qwen2", EC_SPLIT_QWEN2}};
     ec_gguf_value value;
     if (!find(o, "pre", &value) || value.kind != EC_GGUF_STRING) return fail(o, "pre", "expected a text");
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -175,7 +175,7 @@ static int read_split(const opening *o) {
         return 1;
     }
     char what[96];
-    snprintf(what, sizeof what, "%s, expected gpt-2, llama-bpe or qwen2", ec_show(value.bytes).text);
+    snprintf(what, sizeof what, "%s, expected gpt-2, smollm, llama-bpe or qwen2", ec_show(value.bytes).text);
     return fail(o, "pre", what);
 }
 

@@ -1,4 +1,5 @@
-/* Words that a text is cut into before its bytes are merged: the regular expressions of GPT-2, Llama 3 and Qwen 2
+/* Words that a text is cut into before its bytes are merged: the regular expressions of GPT-2, Llama 3 and
+ * Qwen 2
  * (edgecomp.checkpoint.tokenizer has them), by hand. */
 #include "runner/tokenizer.h"
 #include "runner/unicode.inc"
@@ -72,25 +73,30 @@ static size_t contraction_end(ec_slice text, size_t at, int any_case) {
     return two ? second.end : at;
 }
 
-/* White space: all of it at the end of a text, else all but the last one, which belongs to the next word. */
-static size_t space_end(ec_slice text, size_t at) {
+/* White space: all of it at the end of a text, else all but the last one, which belongs to the next word; digits that
+ * stand apart end a text. */
+static size_t space_end(ec_slice text, size_t at, int digits_apart) {
     size_t last = at, end = at;
     for (place p = look(text, at); p.exists && p.kind == SPACE; p = look(text, end)) {
         last = end;
         end = p.end;
     }
-    return end == text.size || last == at ? end : last;
+    place behind = look(text, end);
+    int ends = !behind.exists || (digits_apart && behind.kind == NUMBER);
+    return ends || last == at ? end : last;
 }
 
-static size_t gpt2_end(ec_slice text, size_t at) {
+static size_t gpt2_end(ec_slice text, size_t at, int digits_apart) {
     size_t end = contraction_end(text, at, 0);
     if (end != at) return end;
     place first = look(text, at);
     if (first.character == ' ') {
         place next = look(text, first.end);
-        if (next.exists && next.kind != SPACE) first = next;
+        if (next.exists && next.kind != SPACE && !(digits_apart && next.kind == NUMBER)) first = next;
     }
-    return first.kind == SPACE ? space_end(text, at) : run_end(text, first.at, first.kind, SIZE_MAX);
+    if (digits_apart && first.kind == NUMBER) return first.end;
+    if (first.kind == SPACE) return space_end(text, at, digits_apart);
+    return run_end(text, first.at, first.kind, SIZE_MAX);
 }
 
 /* White space up to its last end of a line; `at` when there is none. */
@@ -115,12 +121,13 @@ static size_t llama3_end(ec_slice text, size_t at, size_t digits) {
         return end;
     }
     end = lines_end(text, at);
-    return end != at ? end : space_end(text, at);
+    return end != at ? end : space_end(text, at, 0);
 }
 
 size_t ec_word_end(ec_split split, ec_slice text, size_t at) {
     switch (split) {
-        case EC_SPLIT_GPT2: return gpt2_end(text, at);
+        case EC_SPLIT_GPT2: return gpt2_end(text, at, 0);
+        case EC_SPLIT_SMOLLM: return gpt2_end(text, at, 1);
         case EC_SPLIT_LLAMA3: return llama3_end(text, at, 3);
         case EC_SPLIT_QWEN2: return llama3_end(text, at, 1);
         case EC_SPLIT_NONE: break;

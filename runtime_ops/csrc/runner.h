@@ -33,7 +33,7 @@ EC_API uint32_t ec_pool_threads(const ec_pool *pool);
  * are done. */
 typedef void ec_task_fn(void *work, uint32_t part, uint32_t n_parts);
 EC_API void ec_pool_run(ec_pool *pool, uint32_t n_parts, ec_task_fn *task, void *work);
-EC_API void ec_pool_free(ec_pool *pool);
+EC_API void ec_pool_free(ec_pool *pool); /* as all that free: NULL is left alone */
 
 /* ---- model ------------------------------------------------------------------------------------ */
 

@@ -111,7 +111,8 @@ def random_parts(
         elif isinstance(fmt, SCALED) and spec.name == "scales":
             parts["scales"] = np.exp2(rng.uniform(-14, 15.9, spec.size)).astype("<f2")
             parts["scales"][rng.random(spec.size) < 0.1] = 0
-            parts["scales"][rng.random(spec.size) < 0.05] *= np.float16(-0.0)
+            every_other = parts["scales"][::2]
+            every_other[every_other == 0] = -0.0
         elif isinstance(fmt, WindingFormat) and spec.name == "params":
             parts["params"] = np.concatenate(
                 [rng.normal(0, 0.1, fmt.dim), np.abs(rng.normal(0, 0.01, fmt.classes))]

@@ -22,6 +22,7 @@ FLAGS = (
     *("-std=c99", "-O3", "-ffp-contract=off", f"-I{CSRC}"),
     *("-Wall", "-Wextra", "-Wpedantic", "-Werror"),
 )
+CALLS = ("-fcallgraph-info=su",)  # gcc then writes each file's frames and calls beside the object
 SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 IN_CI = bool(os.environ.get("CI"))
 
@@ -43,6 +44,10 @@ TARGETS = {
     "aarch64": Target(
         *("aarch64-linux-gnu-gcc", ("-static",), ("qemu-aarch64-static", "-cpu", "max")),
         frozenset({"scalar", "neon", "neon_dotprod", "neon_i8mm"}),
+    ),
+    "aarch64-dotprod": Target(  # a Raspberry Pi 5's: no i8mm
+        *("aarch64-linux-gnu-gcc", ("-static",), ("qemu-aarch64-static", "-cpu", "cortex-a76")),
+        frozenset({"scalar", "neon", "neon_dotprod"}),
     ),
     "aarch64-plain": Target(  # the same program on a core without later instructions
         *("aarch64-linux-gnu-gcc", ("-static",), ("qemu-aarch64-static", "-cpu", "cortex-a53")),
@@ -99,14 +104,22 @@ def command(program: str, target: str, folder: Path) -> list[str]:
     return [*chosen.emulator, str(path)]
 
 
+def is_clang(compiler: str) -> bool:
+    """Whether it is clang by whatever name, as `gcc` is on macOS."""
+    macros = [compiler, "-dM", "-E", "-x", "c", "/dev/null"]
+    return "__clang__" in subprocess.run(macros, check=True, capture_output=True, text=True).stdout
+
+
 def library(target: str) -> Path:
     """The runtime as a static library for the target; compiled once for each state of its sources.
 
+    Its objects stay beside it, as <folder>_<source>.o, and gcc's .ci files.
     Tests may ask for it at the same time: each builds its own, and the first one's stays.
     """
     chosen = TARGETS[target]
     sources = [path for path in sorted(CSRC.glob("*/*.c")) if not path.name.endswith("_main.c")]
-    flags = [chosen.compiler, *FLAGS, *chosen.flags]
+    calls = () if is_clang(chosen.compiler) else CALLS
+    flags = [chosen.compiler, *FLAGS, *calls, *chosen.flags]
     state = hashlib.sha256("\0".join(flags).encode())
     for path in sorted(CSRC.rglob("*.*")):
         state.update(f"{path.name}\0".encode() + path.read_bytes())

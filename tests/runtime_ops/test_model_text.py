@@ -104,11 +104,17 @@ def test_stories(stories_text: Text) -> None:
     assert words.decode().startswith(" Once upon a time")
 
 
+# The larger model once for each architecture, the small one on every core.
+OTHER_MACHINES = [
+    *(("bookworm_text", target) for target in ("native", "sanitized", "aarch64", "armv7")),
+    *(("stories_text", target) for target in harness.TARGETS if target != "clang"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("target", [name for name in harness.TARGETS if name != "clang"])
-@pytest.mark.parametrize("text", ["bookworm_text", "stories_text"])
+@pytest.mark.parametrize(("text", "target"), OTHER_MACHINES)
 def test_other_machines(
-    target: str, text: str, request: pytest.FixtureRequest, tmp_path: Path
+    text: str, target: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """The same tokens, and a checksum over the same logits, from a C program."""
     expected: Text = request.getfixturevalue(text)

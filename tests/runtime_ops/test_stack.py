@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.runtime_ops.harness import CSRC, FLAGS, IN_CI
+from tests.runtime_ops.harness import CSRC, IN_CI, TARGETS, is_clang, library
 
 DOCS = Path(__file__).parents[2] / "docs"
-COMPILERS = (
-    "gcc",
-    pytest.param("aarch64-linux-gnu-gcc", marks=pytest.mark.slow),
-    pytest.param("arm-linux-gnueabihf-gcc", marks=pytest.mark.slow),
-)
+BUILDS = ("native", *(pytest.param(name, marks=pytest.mark.slow) for name in ("aarch64", "armv7")))
 LARGEST_FRAME = 42 << 10  # of one function: multiply_block of direct.c, some 40.3 KiB
 NODE = re.compile(r'node: \{ title: "([^"]+)" label: "[^"]*?\\n(\d+) bytes \(([a-z,]+)\)')
 EDGE = re.compile(r'edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"')
@@ -59,23 +54,19 @@ class CallGraph:
         return self.frames.get(name, 0) + inner
 
 
-@pytest.fixture(scope="module", params=COMPILERS)
-def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CallGraph:
-    compiler = request.param
+@pytest.fixture(scope="module", params=BUILDS)
+def graph(request: pytest.FixtureRequest) -> CallGraph:
+    compiler = TARGETS[request.param].compiler
     if shutil.which(compiler) is None:
         assert not IN_CI, f"{compiler} must be installed in CI"
         pytest.skip(f"stack of {compiler} NOT TESTED: not on this machine")
-    macros = [compiler, "-dM", "-E", "-x", "c", "/dev/null"]
-    if "__clang__" in subprocess.run(macros, check=True, capture_output=True, text=True).stdout:
+    if is_clang(compiler):
         assert not IN_CI, f"{compiler} must be gcc in CI"
         pytest.skip(f"stack NOT TESTED: {compiler} is clang, which counts otherwise")
-    folder = tmp_path_factory.mktemp("stack")
+    objects = library(request.param).parent
     found = CallGraph()
     for source in sorted(path for name in FOLDERS for path in (CSRC / name).glob("*.c")):
-        out = folder / f"{source.stem}.o"
-        build = [compiler, *FLAGS, "-fcallgraph-info=su", "-c", str(source), "-o", str(out)]
-        subprocess.run(build, check=True)
-        text = out.with_suffix(".ci").read_text(encoding="utf-8")
+        text = (objects / f"{source.parent.name}_{source.stem}.ci").read_text(encoding="utf-8")
         found.read(text, KERNEL.search(source.name) is not None)
     return found
 

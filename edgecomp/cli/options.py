@@ -191,7 +191,7 @@ def crvq_only(preset: Preset | None, options: SettingsOptions, crvq: CrvqOptions
     others = options.given("bits", "critical_bits")
     if others:
         raise UsageError(
-            f"{others[0]} belongs to the other codecs", "use --codec trellis or --codec winding"
+            f"{others[0]} belongs to the other codecs", "use --codec trellis, winding or uniform"
         )
     return crvq_settings(replace(crvq, dim=options.dim))
 

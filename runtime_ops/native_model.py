@@ -16,7 +16,7 @@ from runtime_ops.native_tensor import CData
 
 __all__ = ["ModelError", "ModelInfo", "ModelOptions", "NativeModel"]
 
-KV = Literal["f16", "i8"]
+KV = Literal["f16", "int8"]
 
 
 class ModelError(ValueError):
@@ -79,7 +79,7 @@ class NativeModel:
         chosen.n_threads = options.threads
         chosen.pin = int(options.pin)
         chosen.n_batch = options.batch
-        chosen.kv = lib.EC_KV_I8 if options.kv == "i8" else lib.EC_KV_F16
+        chosen.kv = _kv(options.kv)
         chosen.isa = _isa(options.isa)
         why = ffi.new("ec_message *")
         self._model = lib.ec_model_open(self._data, len(self._data), chosen, why)
@@ -154,6 +154,13 @@ class NativeModel:
         if self._model == ffi.NULL:
             raise ValueError("the model is closed")
         return self._model
+
+
+def _kv(name: str) -> int:
+    kinds = {"f16": lib.EC_KV_F16, "int8": lib.EC_KV_I8}
+    if name not in kinds:
+        raise ValueError(f"kv is {name!r}, expected one of {list(kinds)}")
+    return int(kinds[name])
 
 
 def _isa(name: str | None) -> int:

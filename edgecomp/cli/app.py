@@ -41,6 +41,7 @@ from edgecomp.progress import show_progress
 
 __all__ = ["app", "main"]
 
+KEEPING = {"calibrate", "compress"}  # commands that go on where they were interrupted
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 LARGE_FILE_BYTES = 100_000_000  # from here on checksums take long enough to show progress
 
@@ -299,5 +300,6 @@ def main() -> None:
             traceback.print_exc()
         sys.exit(report_error(error))
     if code == INTERRUPTED:
-        fail("interrupted", "calibrate and compress keep what is finished: start again to go on")
+        kept = KEEPING & set(arguments[:1])
+        fail("interrupted", "what is finished is kept: start again to go on" if kept else "")
     sys.exit(code)

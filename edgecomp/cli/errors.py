@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -59,8 +60,7 @@ def report_error(error: Exception) -> int:
         case UnicodeDecodeError():
             message, hint = f"the text is not UTF-8: {error}", "convert it to UTF-8"
         case OSError():
-            message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            hint = "check the path and its permissions"
+            message, hint = system_error(error)
         case typer.TyperException():
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "edgecomp"
@@ -71,10 +71,22 @@ def report_error(error: Exception) -> int:
     return code
 
 
+def system_error(error: OSError) -> tuple[str, str]:
+    """What the system refused, and what may help."""
+    reason = error.strerror or str(error)
+    message = f"{error.filename}: {reason}" if error.filename else reason
+    if error.errno == errno.ENOSPC:
+        return message, "free some space, or write elsewhere"
+    if error.filename:
+        return message, "check the path and its permissions"
+    return message, "edgecomp --debug COMMAND shows where it came from"
+
+
 def fail(message: str, hint: str) -> None:
-    """An error and a hint on stderr, one line each."""
+    """An error and a hint on stderr, one line each; an empty hint is none."""
     print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
-    print(f"hint: {printable(hint)}", file=sys.stderr)
+    if hint:
+        print(f"hint: {printable(hint)}", file=sys.stderr)
 
 
 def note(line: str) -> None:

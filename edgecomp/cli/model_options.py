@@ -51,5 +51,5 @@ def model_options(threads: int, context: int, kv: KeysValues, pin: bool) -> Mode
     from runtime_ops.native_model import ModelOptions
 
     return ModelOptions(
-        threads=threads, context=context, kv="i8" if kv is KeysValues.INT8 else "f16", pin=pin
+        threads=threads, context=context, kv="int8" if kv is KeysValues.INT8 else "f16", pin=pin
     )

@@ -38,7 +38,10 @@ def run(
         ),
     ] = 0.0,
     top_k: Annotated[
-        int, typer.Option(min=0, help="Sample from so many of the likeliest tokens (0: all).")
+        int,
+        typer.Option(
+            min=0, max=(1 << 32) - 1, help="Sample from so many of the likeliest tokens (0: all)."
+        ),
     ] = 0,
     top_p: Annotated[
         float,

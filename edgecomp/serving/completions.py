@@ -141,7 +141,8 @@ def prompt_tokens(engine: Engine, prompt: str | tuple[int, ...]) -> list[int]:
     try:
         engine.check(tokens)
     except PromptError as error:
-        raise wrong(str(error), "prompt", "context_length_exceeded") from error
+        code = "context_length_exceeded" if tokens else ""
+        raise wrong(str(error), "prompt", code) from error
     return tokens
 
 

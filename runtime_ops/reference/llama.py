@@ -31,7 +31,7 @@ from runtime_ops.reference.weights import decode, stored_matrix
 
 Array = NDArray[np.float32]
 Product = Callable[[Array], Array]  # (n_tokens, d_in) -> (n_tokens, d_out)
-KV = Literal["f16", "i8"]
+KV = Literal["f16", "int8"]
 ONE = np.float32(1)
 
 
@@ -264,7 +264,7 @@ def attend(query: Array, keys: Array, values: Array) -> Array:
 def kept(heads: Array, kv: KV) -> Array:
     """Vectors (n, d_head) as the cache gives them back.
 
-    `f16` rounds to nearest, ties to even; `i8` is `quantise` of each vector, value times scale.
+    `f16` rounds to nearest, ties to even; `int8` is `quantise` of each vector, value times scale.
     """
     if kv == "f16":
         with np.errstate(over="ignore"):

@@ -40,6 +40,17 @@ def test_decode_writes_what_the_reference_decodes(program: list[str], tmp_path: 
     assert list(tmp_path.iterdir()) == [out], "nothing else is left"
 
 
+def test_decode_does_not_replace_what_it_reads(program: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "a.gguf"
+    path.write_bytes(GOLDEN.read_bytes())
+    (tmp_path / "b.gguf").hardlink_to(path)
+    for out in (path, tmp_path / "b.gguf"):
+        done = run(program, "decode", path, "trellis.a", "-o", out)
+        text = f"error: -o: {out} is the file that is read\nhint: name another file\n"
+        assert (done.returncode, done.stderr.decode()) == (2, text)
+    assert path.read_bytes() == GOLDEN.read_bytes()
+
+
 @pytest.mark.parametrize(("rows", "first", "end"), [("3:5", 3, 5), (":2", 0, 2), ("16:", 16, 17)])
 def test_decode_takes_rows(program: list[str], rows: str, first: int, end: int) -> None:
     whole = np.frombuffer(weights("trellis.a"), np.float32).reshape(17, 6)

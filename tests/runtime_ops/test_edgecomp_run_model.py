@@ -78,7 +78,7 @@ def test_end_of_the_context(program: list[str], model: Path) -> None:
     done = run(program, *asked, 12, "-n", 100, "--ignore-eos", "--tokens")
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 5  # the last one needs no room
-    assert b"note: the context of 12 tokens is full" in done.stderr
+    assert done.stderr.startswith(b"\nnote: the context of 12 tokens is full\nprompt: ")
     done = run(program, *asked, 7)
     assert done.returncode == 1
     assert done.stderr.startswith(b"error: the prompt has 8 tokens, the context holds 7\nhint: ")

@@ -55,7 +55,7 @@ def bits(logits: NDArray[np.float32]) -> list[int]:
     return logits.view(np.uint32).tolist()
 
 
-@pytest.mark.parametrize("kv", ["f16", "i8"])
+@pytest.mark.parametrize("kv", ["f16", "int8"])
 @pytest.mark.parametrize("variation", VARIATIONS, ids=lambda v: v.name)
 def test_bits_of_the_reference(variation: Variation, kv: KV, tmp_path: Path) -> None:
     """Every codec and kind of layer, each with all instruction sets, threads and batches."""
@@ -132,3 +132,5 @@ def test_options_out_of_range(options: ModelOptions, message: str, tmp_path: Pat
         NativeModel(b"x" * 100)
     with pytest.raises(ValueError, match="instruction set is 'mmx', expected one of"):
         NativeModel(data, ModelOptions(isa="mmx"))
+    with pytest.raises(ValueError, match="kv is 'q8', expected one of"):
+        NativeModel(data, ModelOptions(kv="q8"))  # type: ignore[arg-type]

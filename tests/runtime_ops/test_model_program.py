@@ -53,7 +53,7 @@ def lines(program: list[str], files: Iterable[bytes], folder: Path) -> list[str]
     return [result.line for result in run_model(program, files, folder, (COUNT, PROMPT))]
 
 
-@pytest.mark.parametrize("kv", ["f16", "i8"])
+@pytest.mark.parametrize("kv", ["f16", "int8"])
 def test_same_bits_on_every_machine(program: list[str], kv: KV, tmp_path: Path) -> None:
     models = [(model_keys(v), random_model(v)) for v in VARIATIONS]
     files = [write_model(tmp_path / "m.gguf", *model) for model in models]

@@ -1,6 +1,6 @@
 /* A test harness: opens the model of every file of a corpus and continues a text with the likeliest tokens.
  *
- *     model_main CORPUS f16|i8 THREADS BATCH COUNT TOKEN...
+ *     model_main CORPUS f16|int8 THREADS BATCH COUNT TOKEN...
  *
  * The corpus is a sequence of files, each a length (uint64, little-endian) and its bytes. Every file gets a
  * buffer of exactly its size, so that a sanitizer sees the first byte that is read beyond it. Prints a line per
@@ -78,7 +78,7 @@ static uint32_t number(const char *text) {
 static int read_request(int argc, char **argv, request *r) {
     memset(r, 0, sizeof *r);
     if (argc < 7 || argc > 6 + MAX_PROMPT) return 0;
-    r->options.kv = strcmp(argv[2], "i8") == 0 ? EC_KV_I8 : EC_KV_F16;
+    r->options.kv = strcmp(argv[2], "int8") == 0 ? EC_KV_I8 : EC_KV_F16;
     r->options.isa = EC_ISA_BEST;
     r->options.n_threads = number(argv[3]);
     r->options.n_batch = number(argv[4]);
@@ -92,7 +92,7 @@ int main(int argc, char **argv) {
     uint64_t size;
     FILE *corpus = read_request(argc, argv, &r) ? fopen(argv[1], "rb") : NULL;
     if (corpus == NULL) {
-        fprintf(stderr, "usage: model_main CORPUS f16|i8 THREADS BATCH COUNT TOKEN...\n");
+        fprintf(stderr, "usage: model_main CORPUS f16|int8 THREADS BATCH COUNT TOKEN...\n");
         return 2;
     }
     while (fread(&size, sizeof size, 1, corpus) == 1) {

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgecomp.generation.read_bandwidth import read_bandwidth
+from edgecomp.generation.speed import SLICE, slices
 from tests.edgecomp.command_line import Result, assert_error
 from tests.edgecomp.serving.containers import write_bookworm
 
@@ -65,3 +69,17 @@ def test_read_bandwidth(n_bytes: int) -> None:
     """No machine that runs this reads less than 50 MB/s, or more than 100 TB/s."""
     for threads in (1, 2):
         assert 5e7 < read_bandwidth(n_bytes, threads) < 1e14
+
+
+def test_ctrl_c_in_a_prompt(container: Path) -> None:
+    """It is heard between two slices of the prompt, and nothing is said to be kept."""
+    assert [len(each) for each in slices([0] * (2 * SLICE + 1))] == [SLICE, SLICE, 1]
+    command = [sys.executable, "-u", "-c", "from edgecomp.cli import main; main()", "bench",
+               str(container), "--prefill", "65536"]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stderr is not None
+        child.stderr.read(10)  # progress: it measures
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (130, b"")
+    assert err.splitlines()[-1] == b"error: interrupted"

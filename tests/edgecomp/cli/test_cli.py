@@ -250,7 +250,7 @@ def test_interrupt_is_exit_130_and_keeps_finished_tensors(bookworm: Path, tmp_pa
     assert stdout == ""
     assert stderr.splitlines()[-2:] == [
         "error: interrupted",
-        "hint: calibrate and compress keep what is finished: start again to go on",
+        "hint: what is finished is kept: start again to go on",
     ]
     assert not out.exists()
     assert pipeline.compress(bookworm, out, LatticeSettings(bits=5)).resumed_tensors > 0

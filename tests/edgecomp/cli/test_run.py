@@ -134,6 +134,7 @@ def test_the_end_of_the_context(container: Path, run: Run) -> None:
         (("-n", "0"), 2, "--max-tokens"),
         (("--top-p", "1.5"), 2, "--top-p"),
         (("--temperature", "nan"), 2, "--temperature"),
+        (("--top-k", "4294967296"), 2, "--top-k"),
         (("--kv", "f8"), 2, "--kv"),
         (("--threads", "65"), 2, "--threads"),
         (("-p", ""), 2, "the prompt is empty"),
@@ -172,6 +173,16 @@ def test_ctrl_c_keeps_the_text(container: Path) -> None:
     figures = err.decode().splitlines()[-1]
     assert figures.startswith("prompt: 9 tokens")
     assert figures.endswith("; interrupted")
+
+
+def test_a_full_disk(container: Path) -> None:
+    """Under `stdout`, which has no path that could be told."""
+    command = [sys.executable, "-c", "from edgecomp.cli import main; main()", "run",
+               str(container), "-p", PROMPT, "-n", "5"]  # fmt: skip
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    expected = b"error: No space left on device\nhint: free some space, or write elsewhere\n"
+    assert (done.returncode, done.stderr) == (1, expected)
 
 
 def test_a_light_install(container: Path) -> None:

@@ -96,6 +96,8 @@ def test_models_are_named_after_their_files(server: Server) -> None:
     assert server.ask(None, "/v1/models/bookworm")[0] == 200
     status, found = server.ask({"prompt": "word " * 5000})
     assert (status, found["error"]["code"]) == (400, "context_length_exceeded")
+    status, found = server.ask({"prompt": ""})
+    assert (status, found["error"]["code"]) == (400, None)
 
 
 @pytest.mark.slow

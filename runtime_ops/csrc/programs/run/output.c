@@ -10,11 +10,18 @@
 
 #include "programs/run/report.h"
 
-int output_open(output *out, const char *path) {
+static int same_file(const char *a, const char *b) {
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
+int output_open(output *out, const char *path, const char *input) {
     static const char suffix[] = ".partial";
     struct stat info;
     *out = (output){stdout, path, NULL};
     if (path == NULL) return EXIT_OK;
+    if (same_file(path, input)) return fail(EXIT_USAGE, "name another file", "-o: %s is the file that is read", path);
     if (stat(path, &info) != 0 || S_ISREG(info.st_mode)) { /* a device, such as /dev/null, is not replaced */
         out->partial = malloc(strlen(path) + sizeof suffix);
         if (out->partial == NULL) return fail(EXIT_FAILED, "", "no memory");

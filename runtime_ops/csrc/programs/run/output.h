@@ -10,8 +10,8 @@ typedef struct output {
     char *partial;         /* what is written first and renamed at the end; NULL: written directly */
 } output;
 
-/* Opens it: EXIT_OK, or a failure that has been said. */
-int output_open(output *out, const char *path);
+/* Opens it: EXIT_OK, or a failure that has been said, as when it would replace the file that is read. */
+int output_open(output *out, const char *path, const char *input);
 
 /* Ends it with the status of the writing: what failed leaves no file behind. Returns the status to exit with. */
 int output_close(output *out, int status);

@@ -56,6 +56,7 @@ typedef struct run {
     size_t n_tokens;
     float *logits;      /* [n_vocab] */
     uint32_t n_generated;
+    int is_full;        /* the context: the text ends for it */
     uint64_t prompt_ns, generate_ns;
 } run;
 
@@ -116,7 +117,7 @@ static int generate(run *r, text_writer *writer) {
         r->n_generated++;
         if (r->n_generated == r->request->n_max) break;
         if (ec_model_past(r->model) >= r->info.n_context) {
-            fprintf(stderr, "note: the context of %" PRIu32 " tokens is full\n", r->info.n_context);
+            r->is_full = 1;
             break;
         }
         if (!ec_model_eval(r->model, &token, 1, r->logits, &why)) return fail_message(&why);
@@ -130,7 +131,7 @@ static double rate(uint64_t tokens, uint64_t ns) { return ns != 0 ? 1e9 * (doubl
 
 static void print_figures(const run *r) {
     uint64_t evaluated = ec_model_past(r->model) - r->n_tokens;
-    fprintf(stderr, "\nprompt: %zu tokens, %.1f a second; text: %" PRIu32 " tokens, %.1f a second; threads: %" PRIu32 "\n",
+    fprintf(stderr, "prompt: %zu tokens, %.1f a second; text: %" PRIu32 " tokens, %.1f a second; threads: %" PRIu32 "\n",
             r->n_tokens, rate(r->n_tokens, r->prompt_ns), r->n_generated, rate(evaluated, r->generate_ns),
             r->info.n_threads);
 }
@@ -145,7 +146,10 @@ static int run_all(run *r) {
     writer.first = r->n_tokens == 1 && r->tokens[0] == ec_tokenizer_bos(r->tokenizer);
     writer.tokenizer = r->request->numbers ? NULL : r->tokenizer;
     status = generate(r, &writer);
-    if (!r->request->quiet && (status == EXIT_OK || status == EXIT_INTERRUPTED)) print_figures(r);
+    if (status != EXIT_OK && status != EXIT_INTERRUPTED) return status;
+    if (r->is_full || !r->request->quiet) fputc('\n', stderr);
+    if (r->is_full) fprintf(stderr, "note: the context of %" PRIu32 " tokens is full\n", r->info.n_context);
+    if (!r->request->quiet) print_figures(r);
     return status;
 }
 

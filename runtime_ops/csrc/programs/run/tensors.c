@@ -148,7 +148,7 @@ static int decode_tensor(const request *r, const ec_map *map) {
         return fail(EXIT_USAGE, "expected A:B, as in 0:16", "--rows: %s of %" PRIu64 " rows", r->rows, n_rows);
     }
     uint64_t columns = n_rows != 0 ? tensor.n_weights / n_rows : 0;
-    int result = output_open(&out, r->out);
+    int result = output_open(&out, r->out, r->path);
     if (result != EXIT_OK) return result;
     return output_close(&out, write_weights(&tensor, first * columns, end * columns, &out));
 }

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from edgecomp import cli
+from edgecomp import cli, pipeline
+from edgecomp.compression import Calibration
+from edgecomp.encode import Settings
 
 
 @dataclass
@@ -35,6 +38,22 @@ def runner(
         return Result(code if isinstance(code, int) else 0, captured.out, captured.err)
 
     return call
+
+
+def compress_arguments(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, *options: str
+) -> tuple[Settings, Calibration | None]:
+    """The settings and the calibration that `edgecomp compress` with the options would take."""
+    seen: list[tuple[Settings, Calibration | None]] = []
+
+    def compress(*given: Any) -> None:
+        seen.append((given[2], given[-1]))
+        raise SystemExit(0)
+
+    monkeypatch.setattr(pipeline, "compress", compress)
+    assert run("compress", "m", "-o", "x", *options).code == 0
+    (found,) = seen
+    return found
 
 
 def assert_error(result: Result, code: int, *reasons: str) -> None:

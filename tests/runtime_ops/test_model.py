@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -133,4 +134,4 @@ def test_options_out_of_range(options: ModelOptions, message: str, tmp_path: Pat
     with pytest.raises(ValueError, match="instruction set is 'mmx', expected one of"):
         NativeModel(data, ModelOptions(isa="mmx"))
     with pytest.raises(ValueError, match="kv is 'q8', expected one of"):
-        NativeModel(data, ModelOptions(kv="q8"))  # type: ignore[arg-type]
+        NativeModel(data, ModelOptions(kv=cast(Any, "q8")))

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from edgecomp import pipeline
 from edgecomp.checkpoint import open_checkpoint
 from edgecomp.compression import Calibration
 from edgecomp.compression.linears import window_context
 from edgecomp.encode import CrvqSettings
 from edgecomp.encode.settings import crvq as settings
 from edgecomp.tuning import tuner
-from tests.edgecomp.command_line import assert_error
+from tests.edgecomp.command_line import assert_error, compress_arguments
 from tests.edgecomp.crvq.small_models import save_small, write_text
 
 SMALL = ["--codec", "crvq", "--codebook-bits", "4", "--sweeps", "1", "--finetune", "none",
@@ -97,28 +96,14 @@ def test_statistics_that_were_gathered_before(
 def test_options_become_settings(
     run: Any, monkeypatch: pytest.MonkeyPatch, options: list[str], changes: dict[str, Any]
 ) -> None:
-    seen: list[Any] = []
-
-    def stop(model: str, out: Path, settings: Any, *rest: Any) -> None:
-        seen.extend([settings, rest[-1]])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pipeline, "compress", stop)
-    assert run("compress", "m", "--codec", "crvq", "--calibration", "t", "-o", "x", *options).code
-    assert seen == [CrvqSettings(**changes), Calibration(Path("t"))]
+    found = compress_arguments(run, monkeypatch, *CRVQ, *options)
+    assert found == (CrvqSettings(**changes), Calibration(Path("t")))
 
 
 def test_options_of_the_calibration(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Any] = []
-
-    def stop(*given: Any) -> None:
-        seen.append(given[-1])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pipeline, "compress", stop)
-    words = ["--calibration", "t", "--statistics", "s", "--context", "64", "--device", "cpu"]
-    run("compress", "m", "--codec", "crvq", "-o", "x", *words)
-    assert seen == [Calibration(Path("t"), Path("s"), context=64, device="cpu")]
+    words = ["--statistics", "s", "--context", "64", "--device", "cpu"]
+    _, found = compress_arguments(run, monkeypatch, *CRVQ, *words)
+    assert found == Calibration(Path("t"), Path("s"), context=64, device="cpu")
 
 
 CRVQ = ["--codec", "crvq", "--calibration", "t"]

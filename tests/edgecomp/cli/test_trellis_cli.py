@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from edgecomp import pipeline
 from edgecomp.encode import LatticeSettings, Settings, TrellisSettings
-from tests.edgecomp.command_line import assert_error
+from tests.edgecomp.command_line import assert_error, compress_arguments
 from tests.edgecomp.crvq.small_models import save_small, write_text
 
 TRELLIS = ["--codec", "trellis"]
@@ -70,15 +69,7 @@ def test_compress_inspect_and_eval(run: Any, llama: Path, text: Path, tmp_path: 
 def test_options_become_settings(
     run: Any, monkeypatch: pytest.MonkeyPatch, options: list[str], settings: Settings
 ) -> None:
-    seen: list[Settings] = []
-
-    def compress(model: str, out: Path, given: Settings, *rest: object) -> None:
-        seen.append(given)
-        raise SystemExit(0)
-
-    monkeypatch.setattr(pipeline, "compress", compress)
-    run("compress", "m", "-o", "x", *options)
-    assert seen == [settings]
+    assert compress_arguments(run, monkeypatch, *options)[0] == settings
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from edgecomp import pipeline
 from edgecomp.encode import Settings, TrellisSettings, UniformSettings
 from exporters.gguf import open_container
 from runtime_ops.formats import RawFormat, UniformFormat
-from tests.edgecomp.command_line import assert_error
+from tests.edgecomp.command_line import assert_error, compress_arguments
 from tests.edgecomp.crvq.small_models import save_small, write_text
 
 UNIFORM = ["--codec", "uniform"]
@@ -75,15 +74,7 @@ def test_embeddings_beside_trellises(
 def test_options_become_settings(
     run: Any, monkeypatch: pytest.MonkeyPatch, options: list[str], settings: Settings
 ) -> None:
-    seen: list[Settings] = []
-
-    def compress(model: str, out: Path, given: Settings, *rest: object) -> None:
-        seen.append(given)
-        raise SystemExit(0)
-
-    monkeypatch.setattr(pipeline, "compress", compress)
-    run("compress", "m", "-o", "x", *options)
-    assert seen == [settings]
+    assert compress_arguments(run, monkeypatch, *options)[0] == settings
 
 
 @pytest.mark.parametrize(

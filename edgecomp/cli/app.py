@@ -283,6 +283,14 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def drop_output() -> None:
+    """Gives up what stdout cannot take, which Python would try to write once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> None:
     """Runs the command line and exits."""
     prepare_streams()
@@ -293,12 +301,14 @@ def main() -> None:
         code = app(arguments, prog_name="edgecomp", standalone_mode=False) or 0
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has gone; typer exits with 1 too when it sees that first
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         sys.exit(1)
     except Exception as error:
         if debug:
             traceback.print_exc()
-        sys.exit(report_error(error))
+        code = report_error(error)
+        drop_output()
+        sys.exit(code)
     if code == INTERRUPTED:
         kept = KEEPING & set(arguments[:1])
         fail("interrupted", "what is finished is kept: start again to go on" if kept else "")

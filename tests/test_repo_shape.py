@@ -25,11 +25,11 @@ MAY_IMPORT = {
 }
 # Third-party packages that a package may import, anywhere in its files.
 MAY_USE = {
-    "devices": set(),
+    "devices": {"msgspec", "tomli_w"},
     "runtime_ops": {"numpy", "cffi"},
     "exporters": {"numpy", "gguf"},
     "edgecomp": {"numpy", "rich", "typer", "gguf", "safetensors", "torch", "transformers",
-                 "tokenizers", "huggingface_hub", "starlette", "uvicorn"},
+                 "tokenizers", "huggingface_hub", "starlette", "uvicorn", "msgspec"},
 }  # fmt: skip
 ONLY_THERE = {"setuptools": "runtime_ops/build_native.py"}
 HEAVY = {"torch", "transformers", "safetensors", "tokenizers", "huggingface_hub",

@@ -1,8 +1,4 @@
-"""Llama models of real shapes and random weights, as containers: for speed, which needs no sense.
-
-Random bytes are valid trellis codes, and every state is as likely as in a compressed model. Scales
-are such that weights have the root mean square 1 / sqrt(d_in), which keeps activations finite.
-"""
+"""Llama models of real shapes and random weights, as containers: for speed, which needs no sense."""
 
 from __future__ import annotations
 
@@ -14,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgecomp.checkpoint import hyperparameters
 from edgecomp.compression.fingerprint import settings_text
@@ -22,10 +17,10 @@ from edgecomp.compression.tensor_settings import integers_of, rate_of
 from edgecomp.encode import TrellisSettings
 from edgecomp.encode.trellis.codes import chosen_code
 from edgecomp.encode.trellis.matrix import rotation_of
+from edgecomp.measuring.random_weights import random_tensor as random_weights
 from exporters.bundle import ModelBundle, TensorSource
 from exporters.gguf import write_container
 from runtime_ops.formats import EncodedTensor, RawFormat, UniformFormat
-from runtime_ops.formats.trellis import BAND_ROWS
 
 SEED = 20261122
 EMBEDDING = "model.embed_tokens.weight"
@@ -103,37 +98,11 @@ def random_tensor(name: str, sides: tuple[int, ...], settings: TrellisSettings) 
         return EncodedTensor(RawFormat("f16"), sides, {"raw": np.ones(sides, np.float16)})
     integers = integers_of(name, settings)
     if integers is not None:
-        return random_integers(name, sides, UniformFormat(int(integers.bits), integers.group))
+        fmt = UniformFormat(int(integers.bits), integers.group)
+        return random_weights(fmt, sides, generator(name))
     own = rate_of(name, settings)
-    code = chosen_code(own)
-    fmt = code.format(rotation_of(sides[1]) if own.rotate else 0, own.seed)
-    rng = generator(name)
-    n_codes = fmt.part_specs(sides)[0].size
-    # Every entry is as likely as another; rotation adds up `rotation` weights.
-    table = float(np.sqrt(np.square(np.array(code.table, np.float64)).mean()))
-    factor = 1 / (table * math.sqrt(sides[1] * max(1, fmt.rotation)))
-    parts: dict[str, NDArray[np.generic]] = {
-        "codes": np.frombuffer(rng.bytes(n_codes), np.uint8),
-        "scales": rng.uniform(0.75, 1.25, sides[0]).astype(np.float16),
-        "params": np.array([factor], np.float32),
-    }
-    return EncodedTensor(fmt, sides, parts)
-
-
-def random_integers(name: str, sides: tuple[int, ...], fmt: UniformFormat) -> EncodedTensor:
-    """The same of group integers."""
-    rng = generator(name)
-    codes, scales, _ = fmt.part_specs(sides)
-    factors = rng.uniform(0.75, 1.25, (fmt.bands(sides), fmt.groups(sides), BAND_ROWS))
-    if sides[0] % BAND_ROWS:
-        factors[-1, :, sides[0] % BAND_ROWS :] = 0
-    size = (1 << fmt.bits) / math.sqrt(12)  # the root mean square of integers
-    parts: dict[str, NDArray[np.generic]] = {
-        "codes": np.frombuffer(rng.bytes(codes.size), np.uint8),
-        "scales": factors.astype(np.float16).reshape(scales.size),
-        "params": np.array([1 / (size * math.sqrt(sides[1]))], np.float32),
-    }
-    return EncodedTensor(fmt, sides, parts)
+    rotation = rotation_of(sides[1]) if own.rotate else 0
+    return random_weights(chosen_code(own).format(rotation, own.seed), sides, generator(name))
 
 
 def generator(name: str) -> np.random.Generator:

@@ -8,6 +8,7 @@
 
 int command_run(int argc, char **argv);
 int command_bench(int argc, char **argv);
+int command_measure(int argc, char **argv);
 int command_decode(int argc, char **argv);
 int command_list(int argc, char **argv);
 

@@ -15,6 +15,7 @@ static const char help[] =
     "\n"
     "    edgecomp-run run FILE -p \"Once upon a time\"     text, as it comes\n"
     "    edgecomp-run bench FILE --threads 1,4           tokens a second, bandwidth, memory\n"
+    "    edgecomp-run measure FILE                       what each kernel costs here, for a device's profile\n"
     "    edgecomp-run decode FILE TENSOR -o OUT.f32      a tensor's weights as float32\n"
     "    edgecomp-run list FILE                          names, shapes and codecs\n"
     "\n"
@@ -22,7 +23,8 @@ static const char help[] =
     "  --version        the version, and the instruction sets that are used here\n";
 
 static const struct command { const char *name; int (*run)(int argc, char **argv); } commands[] = {
-    {"run", command_run}, {"bench", command_bench}, {"decode", command_decode}, {"list", command_list},
+    {"run", command_run}, {"bench", command_bench}, {"measure", command_measure},
+    {"decode", command_decode}, {"list", command_list},
 };
 
 static void interrupt(int number) {
@@ -74,5 +76,5 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 2, argv + 2);
     }
-    return fail(EXIT_USAGE, "there are run, bench, decode and list", "no such command: %s", argv[1]);
+    return fail(EXIT_USAGE, "there are run, bench, measure, decode and list", "no such command: %s", argv[1]);
 }

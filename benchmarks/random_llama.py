@@ -1,4 +1,4 @@
-"""Llama models of real shapes and random weights, as containers: for speed, which needs no sense."""
+"""Llama models of real shapes and random weights: for speed, which needs no sense."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ import numpy as np
 
 from edgecomp.checkpoint import hyperparameters
 from edgecomp.compression.fingerprint import settings_text
-from edgecomp.compression.tensor_settings import integers_of, rate_of
-from edgecomp.encode import TrellisSettings
-from edgecomp.encode.trellis.codes import chosen_code
-from edgecomp.encode.trellis.matrix import rotation_of
+from edgecomp.encode import Settings
+from edgecomp.latency.planned import planned_format
 from edgecomp.measuring.random_weights import random_tensor as random_weights
 from exporters.bundle import ModelBundle, TensorSource
 from exporters.gguf import write_container
-from runtime_ops.formats import EncodedTensor, RawFormat, UniformFormat
+from runtime_ops.formats import EncodedTensor, RawFormat
 
 SEED = 20261122
 EMBEDDING = "model.embed_tokens.weight"
@@ -89,20 +87,14 @@ class Shape:
 SHAPES = {"0.5B": Shape(n_layers=9), "1.1B": Shape()}
 
 
-def random_tensor(name: str, sides: tuple[int, ...], settings: TrellisSettings) -> EncodedTensor:
+def random_tensor(name: str, sides: tuple[int, ...], settings: Settings) -> EncodedTensor:
     """The tensor as `edgecomp compress` stores one of these settings; the same for a name always.
 
     Vectors are norms: ones.
     """
     if len(sides) < 2:
         return EncodedTensor(RawFormat("f16"), sides, {"raw": np.ones(sides, np.float16)})
-    integers = integers_of(name, settings)
-    if integers is not None:
-        fmt = UniformFormat(int(integers.bits), integers.group)
-        return random_weights(fmt, sides, generator(name))
-    own = rate_of(name, settings)
-    rotation = rotation_of(sides[1]) if own.rotate else 0
-    return random_weights(chosen_code(own).format(rotation, own.seed), sides, generator(name))
+    return random_weights(planned_format(name, sides, settings), sides, generator(name))
 
 
 def generator(name: str) -> np.random.Generator:
@@ -110,7 +102,7 @@ def generator(name: str) -> np.random.Generator:
     return np.random.default_rng([SEED, zlib.crc32(name.encode())])
 
 
-def write_random_container(path: Path, name: str, shape: Shape, settings: TrellisSettings) -> None:
+def write_random_container(path: Path, name: str, shape: Shape, settings: Settings) -> None:
     """Writes the model as a container in these settings, one tensor in memory at a time."""
     sources = [
         TensorSource(tensor, partial(random_tensor, tensor, sides, settings))

@@ -88,7 +88,10 @@ class Attention:
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A model of the Llama family. `resident_bytes`: of the file, what a run touches."""
+    """A model of the Llama family.
+
+    `lookup_bytes`: of the file, those of an embedding that is no head, of which a token reads a row.
+    """
 
     name: str
     layers: tuple[Layer, ...]
@@ -98,7 +101,7 @@ class LanguageModel:
     n_vocab: int
     head: Loop
     file_bytes: int
-    resident_bytes: int
+    lookup_bytes: int
 
     @property
     def token_bytes(self) -> int:

@@ -20,6 +20,7 @@ from exporters.bundle import ModelBundle, TensorSource
 from exporters.gguf import write_container
 from runtime_ops.formats import CrvqFormat, EncodedTensor, RawFormat, Table, UniformFormat
 from runtime_ops.formats.columns import PlainFormat
+from runtime_ops.formats.crvq import TABLE_ROWS
 from runtime_ops.formats.uniform import UNIFORM_BITS
 from runtime_ops.kernel_names import kernel_of
 
@@ -28,6 +29,7 @@ __all__ = ["COLUMNS", "kernel_formats", "kernel_tensor", "write_kernels"]
 SEED = 20261123
 COLUMNS = 2048
 MOST_ROWS = 512  # as many as lookup tables are made for
+FEW_ROWS = TABLE_ROWS - 16  # too few for these
 MOST_BYTES = 1 << 17  # of a matrix: half of a small core's second cache, with its activations
 
 
@@ -35,7 +37,8 @@ def kernel_formats() -> dict[str, PlainFormat]:
     """A format for each kernel that `edgecomp compress` can make a matrix for, by name."""
     found: dict[str, PlainFormat] = {}
     for fmt in formats():
-        found.setdefault(kernel_of(fmt, MOST_ROWS), fmt)
+        for rows in (MOST_ROWS, FEW_ROWS):
+            found.setdefault(kernel_of(fmt, rows), fmt)
     return dict(sorted(found.items()))
 
 
@@ -71,6 +74,8 @@ def kernel_tensor(name: str, fmt: PlainFormat) -> EncodedTensor:
     """A random matrix of the kernel; the same for a name always."""
     per_row = sum(spec.size * spec.dtype.itemsize for spec in fmt.part_specs((16, COLUMNS))) / 16
     rows = min(MOST_ROWS, max(16, int(MOST_BYTES / per_row) // 16 * 16))
+    if kernel_of(fmt, rows) != name:
+        rows = FEW_ROWS
     rng = np.random.default_rng([SEED, zlib.crc32(name.encode())])
     return random_tensor(fmt, (rows, COLUMNS), rng)
 

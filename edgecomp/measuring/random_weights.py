@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 
 from edgecomp.encode.search import PointSearch
 from runtime_ops.formats import (
+    ColumnsFormat,
     CrvqFormat,
     EncodedTensor,
+    Format,
     RawFormat,
     TrellisFormat,
     UniformFormat,
     WindingFormat,
 )
-from runtime_ops.formats.columns import PlainFormat
-from runtime_ops.formats.part import MAX_SCALE, matrix_sides
+from runtime_ops.formats.columns import CRITICAL_PREFIX, PlainFormat
+from runtime_ops.formats.part import matrix_sides
 from runtime_ops.formats.trellis import BAND_ROWS
 
 __all__ = ["random_tensor"]
@@ -30,22 +32,31 @@ __all__ = ["random_tensor"]
 Parts = dict[str, NDArray[np.generic]]
 
 
-def random_tensor(
-    fmt: PlainFormat, shape: tuple[int, ...], rng: np.random.Generator
-) -> EncodedTensor:
+def random_tensor(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> EncodedTensor:
     """A tensor of that format and shape; the same for a generator in the same state."""
+    if not isinstance(fmt, ColumnsFormat):
+        return EncodedTensor(fmt, shape, random_parts(fmt, shape, rng))
+    critical, rest = fmt.part_shapes(shape)
+    parts: Parts = {}
+    if fmt.critical is not None:
+        fine = random_parts(fmt.critical, critical, rng)
+        parts = {CRITICAL_PREFIX + name: part for name, part in fine.items()}
+    return EncodedTensor(fmt, shape, parts | random_parts(fmt.rest, rest, rng))
+
+
+def random_parts(fmt: PlainFormat, shape: tuple[int, ...], rng: np.random.Generator) -> Parts:
+    """The parts of a matrix of one format."""
     match fmt:
         case RawFormat():
-            parts = raw_parts(fmt, shape, rng)
+            return raw_parts(fmt, shape, rng)
         case UniformFormat():
-            parts = uniform_parts(fmt, shape, rng)
+            return uniform_parts(fmt, shape, rng)
         case TrellisFormat():
-            parts = trellis_parts(fmt, shape, rng)
+            return trellis_parts(fmt, shape, rng)
         case CrvqFormat():
-            parts = crvq_parts(fmt, shape, rng)
+            return crvq_parts(fmt, shape, rng)
         case WindingFormat():
-            parts = winding_parts(fmt, shape, rng)
-    return EncodedTensor(fmt, shape, parts, MAX_SCALE)
+            return winding_parts(fmt, shape, rng)
 
 
 def raw_parts(fmt: RawFormat, shape: tuple[int, ...], rng: np.random.Generator) -> Parts:

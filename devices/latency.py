@@ -209,8 +209,11 @@ def network_parts(network: Network, machine: Machine, batch: int) -> Iterator[Pa
     """The operations of a network, one loop each."""
     working_set = sum(each.n_bytes for each in network.operations)
     for each in network.operations:
-        product = Product(each.name, each.kernel, each.weights, each.n_bytes)
-        # Multiplications for each weight and input: tokens of an encoder, places of a convolution.
-        tokens = max(1.0, each.multiplies * batch / each.weights)
-        times = machine.loop([product], round(tokens), working_set)
+        if each.kernel:
+            product = Product(each.name, each.kernel, each.weights, each.n_bytes)
+            # Multiplications of a weight: tokens of an encoder, places of a convolution.
+            tokens = max(1, round(each.multiplies * batch / each.weights))
+            times = machine.loop([product], tokens, working_set)
+        else:
+            times = machine.both(0.0, each.multiplies * batch * machine.shared_step("attend"))
         yield Part(each.name, "product", times.reading, times.computing, times.total)

@@ -116,7 +116,10 @@ class LanguageModel:
 
 @dataclass(frozen=True)
 class Operation:
-    """A layer of a network that is no language model: multiplications of one input, and weights."""
+    """A layer of a network that is no language model: multiplications of one input, and weights.
+
+    Without weights, as in attention, `kernel` is empty.
+    """
 
     name: str
     kernel: str

@@ -14,6 +14,7 @@ from edgecomp.compression import CompressError
 from edgecomp.encode import SettingsError, WeightError
 from edgecomp.evaluation import EvaluationError
 from edgecomp.generation import PromptError
+from edgecomp.latency.language_model import LatencyError
 from edgecomp.serving.errors import ListenError
 from edgecomp.terminal import printable
 from exporters.gguf import ContainerError
@@ -38,6 +39,7 @@ def report_error(error: Exception) -> int:
             | CheckpointError()
             | CompressError()
             | EvaluationError()
+            | LatencyError()
             | ListenError()
             | PromptError()
             | WeightError()

@@ -27,7 +27,7 @@ HEAD = "lm_head.weight"
 
 @dataclass(frozen=True)
 class Shape:
-    """The sides of a Llama with a head of its own; those of TinyLlama 1.1B unless given."""
+    """The sides of a Llama, TinyLlama 1.1B by default; `tied`: the embedding is its head."""
 
     n_layers: int = 22
     d_model: int = 2048
@@ -35,6 +35,7 @@ class Shape:
     n_heads: int = 32
     n_kv_heads: int = 4
     n_vocab: int = 32000
+    tied: bool = False
 
     @property
     def d_head(self) -> int:
@@ -62,7 +63,7 @@ class Shape:
             "max_position_embeddings": 2048,
             "rms_norm_eps": 1e-5,
             "rope_theta": 10000.0,
-            "tie_word_embeddings": False,
+            "tie_word_embeddings": self.tied,
         }
 
     def tensors(self) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -81,7 +82,8 @@ class Shape:
             yield f"{layer}.mlp.up_proj.weight", (self.d_ff, self.d_model)
             yield f"{layer}.mlp.down_proj.weight", (self.d_model, self.d_ff)
         yield "model.norm.weight", (self.d_model,)
-        yield HEAD, (self.n_vocab, self.d_model)
+        if not self.tied:
+            yield HEAD, (self.n_vocab, self.d_model)
 
 
 SHAPES = {"0.5B": Shape(n_layers=9), "1.1B": Shape()}

@@ -27,6 +27,7 @@ from edgecomp.cli.calibrate import calibrate_object, print_calibrate
 from edgecomp.cli.demo import print_demo, run_demo
 from edgecomp.cli.errors import fail, note, report_error
 from edgecomp.cli.latency import latency
+from edgecomp.cli.measure import measure
 from edgecomp.cli.options import Codec, Preset, SettingsOptions, UsageError, settings_from
 from edgecomp.cli.report import (
     compress_object,
@@ -271,7 +272,7 @@ def demo(
     print_demo(result, json)
 
 
-for command in (run, serve, bench, latency):
+for command in (run, serve, bench, latency, measure):
     app.command()(command)
 
 

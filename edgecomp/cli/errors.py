@@ -15,6 +15,7 @@ from edgecomp.encode import SettingsError, WeightError
 from edgecomp.evaluation import EvaluationError
 from edgecomp.generation import PromptError
 from edgecomp.latency.language_model import LatencyError
+from edgecomp.measuring.errors import MeasureError
 from edgecomp.serving.errors import ListenError
 from edgecomp.terminal import printable
 from exporters.gguf import ContainerError
@@ -41,6 +42,7 @@ def report_error(error: Exception) -> int:
             | EvaluationError()
             | LatencyError()
             | ListenError()
+            | MeasureError()
             | PromptError()
             | WeightError()
         ):

@@ -35,10 +35,10 @@ def packaged_profile(device: str) -> Profile:
 def find_profile(name_or_path: str) -> Profile:
     """The profile of an id, an alias or a file. OSError; ProfileError if there is none.
 
-    What ends with .toml, and a file that exists, is read as a file; everything else is a name.
+    What ends with .toml, has a folder in it or is a file is read; everything else is a name.
     """
     path = Path(name_or_path)
-    if path.suffix == SUFFIX or path.is_file():
+    if path.suffix == SUFFIX or len(path.parts) > 1 or path.is_file():
         return read_profile(path)
     ids = {same_name(device): device for device in profile_ids()}
     wanted = same_name(name_or_path)

@@ -25,6 +25,7 @@ from edgecomp.cli import trellis_options as trellis
 from edgecomp.cli.bench import bench
 from edgecomp.cli.calibrate import calibrate_object, print_calibrate
 from edgecomp.cli.demo import print_demo, run_demo
+from edgecomp.cli.devices import devices_app
 from edgecomp.cli.errors import fail, note, report_error
 from edgecomp.cli.latency import latency
 from edgecomp.cli.measure import measure
@@ -274,6 +275,7 @@ def demo(
 
 for command in (run, serve, bench, latency, measure):
     app.command()(command)
+app.add_typer(devices_app, name="devices")
 
 
 def prepare_streams() -> None:

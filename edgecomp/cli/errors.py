@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from devices.profile import ProfileError
 from edgecomp.calibration import CalibrationError
 from edgecomp.checkpoint import CheckpointError, TokenizerError
 from edgecomp.cli.options import UsageError
@@ -43,6 +44,7 @@ def report_error(error: Exception) -> int:
             | LatencyError()
             | ListenError()
             | MeasureError()
+            | ProfileError()
             | PromptError()
             | WeightError()
         ):

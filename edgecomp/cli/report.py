@@ -32,11 +32,11 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2).replace("\x7f", "\\u007f"))
 
 
-def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """A table on stdout: the first column left, the others right."""
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1) -> None:
+    """A table on stdout: the first `left` columns left, the others right."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", no_wrap=True)
+        table.add_column(column, justify="left" if i < left else "right", no_wrap=True)
     for row in rows:
         table.add_row(*map(printable, row))
     Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, markup=False).print(table)

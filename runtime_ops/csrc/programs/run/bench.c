@@ -183,22 +183,6 @@ static int measure_all(const request *q, const ec_map *map) {
     return finish_stdout(EXIT_OK);
 }
 
-/* Numbers with commas between them: 1, or 0. */
-static int parse_threads(request *q) {
-    const char *text = q->threads;
-    while (q->n_settings < MAX_SETTINGS) {
-        char number[16];
-        size_t n = strcspn(text, ",");
-        if (n >= sizeof number) return 0;
-        memcpy(number, text, n);
-        number[n] = 0;
-        if (!parse_u32(number, 0, EC_MAX_THREADS, &q->settings[q->n_settings++])) return 0;
-        if (text[n] == 0) return 1;
-        text += n + 1;
-    }
-    return 0;
-}
-
 static int parse(request *q, int argc, char **argv) {
     const option options[] = {
         {"--threads", OPTION_TEXT, &q->threads, 0, 0},
@@ -214,9 +198,8 @@ static int parse(request *q, int argc, char **argv) {
     int status = parse_command_line(&line, argc, argv);
     if (status != PARSED) return status;
     q->path = line.operands[0];
-    if (!parse_threads(q)) {
-        return fail(EXIT_USAGE, "expected at most 16 numbers from 0 to 64, as in 1,2,4", "--threads: %s", q->threads);
-    }
+    q->n_settings = parse_threads(q->threads, q->settings, MAX_SETTINGS);
+    if (q->n_settings == 0) return EXIT_USAGE;
     return parse_kv(q->kv, &q->keys) ? PARSED : fail(EXIT_USAGE, "expected f16 or int8", "--kv: %s", q->kv);
 }
 

@@ -9,9 +9,8 @@
 #define MOST_GROUP 64 /* queries that share a head of keys */
 
 /* From these follows what loading, multiplying and the softmax of scores cost each. */
-const attention_case attention_cases[] = {
+const attention_case attention_cases[N_ATTENTION_CASES] = {
     {EC_KV_F16, 64, 1}, {EC_KV_F16, 64, 4}, {EC_KV_F16, 128, 4}, {EC_KV_I8, 64, 1}};
-const size_t n_attention_cases = sizeof attention_cases / sizeof attention_cases[0];
 
 const char *kv_name(ec_kv kv) { return kv == EC_KV_I8 ? "int8" : "f16"; }
 

@@ -13,8 +13,8 @@ typedef struct attention_case {
 
 #define ATTENTION_POSITIONS 512
 
-extern const attention_case attention_cases[];
-extern const size_t n_attention_cases;
+#define N_ATTENTION_CASES 4
+extern const attention_case attention_cases[N_ATTENTION_CASES];
 
 /* A name such as attend-f16-64-4: 1, or 0. */
 int parse_attention(const char *name, attention_case *chosen);

@@ -14,7 +14,8 @@ static int repeat(const work *repeated, const char *name, uint32_t n_tokens, uin
     if (interrupted) return EXIT_INTERRUPTED;
     fputs("{\"kind\": \"calls\", \"name\": ", stdout);
     print_json_string(stdout, name, strlen(name));
-    printf(", \"weights\": %" PRIu64 ", \"tokens\": %" PRIu32 ", \"calls\": %" PRIu32 "}\n", repeated->n, n_tokens, calls);
+    printf(", \"weights\": %" PRIu64 ", \"tokens\": %" PRIu32 ", \"calls\": %" PRIu32 "}\n", repeated->n, n_tokens,
+           calls);
     return finish_stdout(EXIT_OK);
 }
 

@@ -54,6 +54,24 @@ static int set_value(const option *chosen, const char *text) {
     return valid ? PARSED : usage(chosen->name, text, expected);
 }
 
+size_t parse_threads(const char *text, uint32_t *numbers, size_t room) {
+    char hint[96], number[16];
+    const char *rest = text;
+    for (size_t i = 0; i < room; i++) {
+        size_t n = strcspn(rest, ",");
+        if (n >= sizeof number) break;
+        memcpy(number, rest, n);
+        number[n] = 0;
+        if (!parse_u32(number, 0, EC_MAX_THREADS, &numbers[i])) break;
+        if (rest[n] == 0) return i + 1;
+        rest += n + 1;
+    }
+    snprintf(hint, sizeof hint, "expected at most %u numbers from 0 to %d, as in 1,2,4", (unsigned)room,
+             EC_MAX_THREADS);
+    usage("--threads", text, hint);
+    return 0;
+}
+
 static const option *find_option(const command_line *line, const char *text, size_t n) {
     for (size_t i = 0; i < line->n_options; i++) {
         if (strlen(line->options[i].name) == n && memcmp(line->options[i].name, text, n) == 0) return &line->options[i];

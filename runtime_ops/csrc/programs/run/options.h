@@ -38,4 +38,8 @@ int parse_command_line(command_line *line, int argc, char **argv);
 /* A whole number within limits, all of the text: 1, or 0. */
 int parse_u32(const char *text, double low, double high, uint32_t *number);
 
+/* Numbers of threads with commas between them, 0 to EC_MAX_THREADS, as in 1,2,4: how many (at most `room`), or 0 when
+ * the text is something else, which has been said. */
+size_t parse_threads(const char *text, uint32_t *numbers, size_t room);
+
 #endif

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.runtime_ops.edgecomp_run import ROOT, build_static
-from tests.runtime_ops.harness import IN_CI
+from tests.ssh_server import TOOLS, require, ssh_server, write_script
 
 PAGE = (ROOT / "docs" / "on-device.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, flags=re.M | re.S)
-TOOLS = ("sshd", "ssh", "scp", "ssh-keygen", "qemu-aarch64-static")
 TARGET = "aarch64-linux-musl"
 # Programs are called by their emulator, which is slow: measuring takes fewer tokens.
 EMULATED = (
@@ -53,70 +48,10 @@ class Place:
         return done.stdout
 
 
-def tool(name: str) -> str:
-    """A program's path; sshd is in a folder that is not everybody's."""
-    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin") or ""
-
-
-def write_script(path: Path, text: str) -> None:
-    path.write_text(f"#!/bin/bash\n{text}")
-    path.chmod(0o755)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(100):
-        assert server.poll() is None, "sshd ended"
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError("sshd does not answer")
-
-
-@contextmanager
-def ssh_server(folder: Path, shims: Path) -> Iterator[None]:
-    """A server on this machine for one key, and `ssh` and `scp` that find it as the board."""
-    for name in ("host", "key"):
-        make_key = [tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
-        subprocess.run(make_key, check=True)
-    port = free_port()
-    (folder / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
-        f"AuthorizedKeysFile {folder}/key.pub\nStrictModes no\nUsePAM no\n"
-        f"PermitRootLogin yes\nPasswordAuthentication no\nForceCommand {folder}/board\n"
-    )
-    (folder / "ssh_config").write_text(
-        f"Host raspberrypi.local\n  HostName 127.0.0.1\n  Port {port}\n"
-        f"  User {getpass.getuser()}\n  IdentityFile {folder}/key\n  IdentitiesOnly yes\n"
-        f"  StrictHostKeyChecking no\n  UserKnownHostsFile {folder}/known\n  LogLevel ERROR\n"
-    )
-    for name, options in (("ssh", ""), ("scp", "-O ")):  # -O: scp's own protocol, by a command
-        real = f"exec {tool(name)} {options}-F {folder}/ssh_config"
-        write_script(shims / name, f'{real} "${{@//pi@raspberrypi.local/raspberrypi.local}}"\n')
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # where sshd drops its rights
-    command = [tool("sshd"), "-D", "-e", "-f", str(folder / "sshd_config")]
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stderr=log) as server:
-        try:
-            wait_for(port, server)
-            yield
-        finally:
-            server.terminate()
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A computer, and a board that answers ssh; ARM's programs run under qemu on both sides."""
-    missing = [name for name in TOOLS if not tool(name)]
-    if missing and not IN_CI:
-        pytest.skip(f"docs/on-device.md NOT TESTED: no {', '.join(missing)}")
-    assert not missing, f"{missing} must be installed in CI"
+    require("docs/on-device.md", (*TOOLS, "qemu-aarch64-static"))
     folder = tmp_path_factory.mktemp("on-device")
     computer, board, phone, shims = (folder / name for name in ("computer", "pi", "phone", "bin"))
     for each in (computer, board, phone, shims, computer / ".venv" / "bin"):
@@ -148,7 +83,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         f'if [ "$action" = push ]; then exec cp "${{@:1:$#-1}}" {phone}/; fi\n'
         f'command="$*"; {EMULATED}exec bash -c "${{command//$PHONE/{phone}}}"\n',
     )
-    with ssh_server(folder, shims):
+    with ssh_server(folder, shims, "raspberrypi.local"):
         path = f"{shims}:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "PHONE": "/data/local/tmp"}
         yield Place(computer, board, environment)

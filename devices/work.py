@@ -88,10 +88,7 @@ class Attention:
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A model of the Llama family.
-
-    `lookup_bytes`: of the file, those of an embedding that is no head, of which a token reads a row.
-    """
+    """A model of the Llama family."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -101,7 +98,6 @@ class LanguageModel:
     n_vocab: int
     head: Loop
     file_bytes: int
-    lookup_bytes: int
 
     @property
     def token_bytes(self) -> int:

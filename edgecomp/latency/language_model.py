@@ -58,7 +58,6 @@ def language_model(model: StoredModel) -> LanguageModel:
         n_vocab=embedding.shape[0],
         head=loops("head", [head])[0],
         file_bytes=model.file_bytes,
-        lookup_bytes=0 if head is embedding else embedding.n_bytes,
     )
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from devices.latency import predict_generate, predict_network, predict_prefill
-from devices.memory import looked_up, peak_resident
+from devices.memory import peak_resident
 from devices.profile import ProfileError
 from devices.work import Attention, LanguageModel, Layer, Loop, Network, Operation, Product
 from tests.devices.small_profile import small_cluster, small_profile
@@ -20,12 +20,10 @@ def loop(part: str, weights: float, quantised: int = 0, rotated: int = 0) -> Loo
     return Loop(part, (product,), quantised, rotated)
 
 
-def small_model(n_layers: int = 2, lookup_bytes: int = 0) -> LanguageModel:
+def small_model(n_layers: int = 2) -> LanguageModel:
     layer = Layer((loop("feed forward", 1e6, quantised=64, rotated=64),), head_norms=96)
     head = loop("head", 5e5)
-    return LanguageModel(
-        "small", (layer,) * n_layers, HEADS, 64, 128, 1000, head, 2_000_000, lookup_bytes
-    )
+    return LanguageModel("small", (layer,) * n_layers, HEADS, 64, 128, 1000, head, 2_000_000)
 
 
 def test_generation_adds_everything_up() -> None:
@@ -122,12 +120,3 @@ def test_memory_is_the_file_the_cache_and_the_work() -> None:
     assert found.total == found.weights + found.kv + found.work + found.program
     assert peak_resident(model, 512, 4).work > found.work
     assert peak_resident(model, 1024, 1).kv == 2 * found.kv
-
-
-def test_an_embedding_is_resident_where_it_was_looked_up() -> None:
-    model = small_model(lookup_bytes=1_900_000)
-    few, many = (peak_resident(model, context, 1).weights for context in (1, 10_000))
-    assert few == 100_000 + looked_up(1_900_000, 1) < many
-    assert many == pytest.approx(2_000_000, rel=1e-3)
-    assert looked_up(0, 100) == 0
-    assert looked_up(1 << 30, 1) == 1 << 16

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections.abc import Iterator
+
+import typer
 
 from edgecomp.cli.app import app
 
 __all__ = ["COMMANDS", "help_text", "reference_page"]
 
-COMMANDS = tuple(
-    str(info.name or getattr(info.callback, "__name__", "")) for info in app.registered_commands
-)
 WIDTH = 100
 HEAD = """# The command line
 
@@ -22,10 +22,22 @@ goes to stdout, progress, notes and errors to stderr. Exit codes: 0 done, 1 fail
 """
 
 
+def command_names(group: typer.Typer) -> Iterator[str]:
+    """The commands of a group in order, those of its own groups behind the group's name."""
+    for info in group.registered_commands:
+        yield str(info.name or getattr(info.callback, "__name__", ""))
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            yield from (f"{inner.name} {name}" for name in command_names(inner.typer_instance))
+
+
+COMMANDS = tuple(command_names(app))
+
+
 def reference_page() -> str:
     """The page as Markdown."""
     sections = [HEAD, f"```\n{help_text()}```\n"]
-    sections += [f"## {command}\n\n```\n{help_text(command)}```\n" for command in COMMANDS]
+    sections += [f"## {command}\n\n```\n{help_text(*command.split())}```\n" for command in COMMANDS]
     return "\n".join(sections)
 
 

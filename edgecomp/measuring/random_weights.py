@@ -120,7 +120,11 @@ def winding_parts(fmt: WindingFormat, shape: tuple[int, ...], rng: np.random.Gen
     parts: Parts = {"codes": PointSearch(fmt).pack(indices)}
     if fmt.group:
         parts["scales"] = rng.integers(112, 144, -(-n_weights // fmt.group), np.uint8)
-    values = fmt.levels if fmt.table is None else float(np.abs(fmt.table).max())
-    scale = 1 / (values * math.sqrt(columns))
+    if fmt.table is None:
+        size = fmt.levels / math.sqrt(3)  # root mean square of -levels .. levels
+    else:
+        size = float(np.sqrt(np.square(np.array(fmt.table, np.float64)).mean()))
+    middle = 2.0 ** (-127 / 16) if fmt.group else 1.0  # the factor of the scale 128
+    scale = 1 / (size * middle * math.sqrt(columns))
     parts["params"] = np.array([0.0] * fmt.dim + [scale] * fmt.classes, np.float32)
     return parts

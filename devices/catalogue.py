@@ -7,6 +7,7 @@ blanks, hyphens and underscores.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
@@ -38,7 +39,7 @@ def find_profile(name_or_path: str) -> Profile:
     What ends with .toml, has a folder in it or is a file is read; everything else is a name.
     """
     path = Path(name_or_path)
-    if path.suffix == SUFFIX or len(path.parts) > 1 or path.is_file():
+    if path.suffix == SUFFIX or len(path.parts) > 1 or os.path.isfile(path):
         return read_profile(path)
     ids = {same_name(device): device for device in profile_ids()}
     wanted = same_name(name_or_path)

@@ -28,7 +28,7 @@ def read_profile(path: Path) -> Profile:
         check_profile(profile)
     except msgspec.ValidationError as error:
         raise ProfileError(f"{path}: {error}", hint) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
         if isinstance(error, ProfileError):
             raise ProfileError(f"{path}: {error}", error.hint) from error
         raise ProfileError(f"{path}: not TOML: {error}", hint) from error

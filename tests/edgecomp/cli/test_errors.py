@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from devices.profile import ProfileError
 from edgecomp.calibration import CalibrationError
 from edgecomp.checkpoint import CheckpointError, TokenizerError
 from edgecomp.cli.errors import report_error
@@ -28,6 +29,7 @@ from runtime_ops.native_model import ModelError
         (CompressError("what", "do"), 1),
         (EvaluationError("what", "do"), 1),
         (WeightError("what"), 1),
+        (ProfileError("what", "do"), 1),
         (PromptError("what", "do"), 1),
         (ListenError("what"), 1),
         (ModelError("what", ""), 1),

@@ -17,7 +17,7 @@ from tests.exporters.broken import GOLDEN
 from tests.runtime_ops.edgecomp_run import ROOT, build, run
 from tests.runtime_ops.tiny_llama import tiny_llama
 
-COMMANDS = ("run", "bench", "decode", "list")
+COMMANDS = ("run", "bench", "measure", "decode", "list")
 
 
 @pytest.fixture(scope="module")

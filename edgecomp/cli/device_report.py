@@ -8,6 +8,7 @@ from devices.profile import Cluster, Figure, Profile
 from edgecomp.cli.report import print_table
 
 __all__ = [
+    "USUAL_KERNELS",
     "compared_object",
     "listed_object",
     "origin",
@@ -16,8 +17,18 @@ __all__ = [
 ]
 
 GB, GIB, MIB = 1e9, 2.0**30, 2.0**20
-# Kernels that a comparison shows, of those that all profiles have; --json has every one.
-COMPARED = ("uniform-8", "uniform-4", "trellis-k4-d1-l12-t256", "trellis-k2-d1-l12-t256", "raw-f16")
+# Kernels of what `edgecomp compress` makes where little is said; the others are in --json.
+USUAL_KERNELS = (
+    "raw-f16",
+    "uniform-8",
+    "uniform-4",
+    "trellis-k4-d1-l12-t256",
+    "trellis-k3-d1-l12-t256-fold",
+    "trellis-k2-d1-l12-t256-fold",
+    "trellis-k1-d1-l12-t256-fold",
+    "winding-d2-linear-bits",
+    "crvq-table",
+)
 
 
 def memory_bandwidth(profile: Profile, threads: int) -> float:
@@ -156,10 +167,10 @@ def print_compared(profiles: Mapping[str, Profile]) -> None:
     rows.append(["instruction set", *(instructions(p.clusters[0]) for p in profiles.values())])
     rows.append(["year", *(str(p.released or "-") for p in profiles.values())])
     kernels = kernel_rows(profiles)
-    rows += [[f"{name}, ns", *cells(kernels[name])] for name in COMPARED if name in kernels]
+    rows += [[f"{name}, ns", *cells(kernels[name])] for name in USUAL_KERNELS if name in kernels]
     rows.append(["figures", *(origin(profile) for profile in profiles.values())])
     print_table(("", *profiles), rows)
-    if set(COMPARED) & set(kernels):
+    if set(USUAL_KERNELS) & set(kernels):
         print("\nns: for a weight of one token, from caches, all cores at it")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from devices.profile import Bandwidth, Costs, Figure, Measured, Profile, Threading
-from edgecomp.cli.device_report import origin
+from edgecomp.cli.device_report import USUAL_KERNELS, origin
 from edgecomp.cli.report import print_table
 from edgecomp.terminal import printable
 
@@ -24,8 +24,8 @@ def profile_object(profile: Profile) -> object:
     return msgspec.to_builtins(profile, str_keys=True)
 
 
-def print_profile(profile: Profile) -> None:
-    """Everything in a profile, at most WIDTH columns wide."""
+def print_profile(profile: Profile, every_kernel: bool) -> None:
+    """Everything in a profile, at most WIDTH columns wide; costs of the usual kernels or of all."""
     numbers = {key: str(i + 1) for i, key in enumerate(profile.sources)}
     year = f", {profile.released}" if profile.released else ""
     print_wrapped(f"{profile.name}: {profile.kind} with {profile.chip}{year}; {origin(profile)}")
@@ -42,7 +42,7 @@ def print_profile(profile: Profile) -> None:
     print_bandwidth(profile.bandwidth, numbers)
     print_threading(profile.threading, numbers)
     for cluster in profile.clusters:
-        print_costs(cluster.core, cluster.costs, numbers)
+        print_costs(cluster.core, cluster.costs, numbers, every_kernel)
     print_remarks(profile)
     print("\nsources")
     for key, source in profile.sources.items():
@@ -118,17 +118,21 @@ def print_threading(threading: Threading, numbers: Numbers) -> None:
         )
 
 
-def print_costs(core: str, costs: Costs, numbers: Numbers) -> None:
+def print_costs(core: str, costs: Costs, numbers: Numbers, every_kernel: bool) -> None:
     """The kernels and steps of a cluster, ns."""
     print()
     print_wrapped(f"ns for a weight on a {core} ({about(costs, numbers)})")
+    usual = {name: costs.kernels[name] for name in USUAL_KERNELS if name in costs.kernels}
+    shown = costs.kernels if every_kernel or not usual else usual
     print_table(
         ("kernel", "a token", "decoding", "a token of a batch"),
         (
             (f"  {name}", *(f"{ns:.4g}" for ns in (c.generate_ns, c.decode_ns, c.multiply_ns)))
-            for name, c in costs.kernels.items()
+            for name, c in shown.items()
         ),
     )
+    if len(shown) < len(costs.kernels):
+        print(f"  {len(costs.kernels) - len(shown)} more kernels: --kernels")
     steps = (f"{name} {ns:.3g}" for name, ns in costs.steps.items())
     print_wrapped(f"  steps, ns for a number: {', '.join(steps)}", "    ")
 

@@ -66,7 +66,13 @@ def list_devices(json: Json = False) -> None:
 
 
 @devices_app.command("show")
-def show_device(device: Device, json: Json = False) -> None:
+def show_device(
+    device: Device,
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Show all kernels, not only the usual ones.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Show a profile: every figure, whether it is estimated, and where it is from.
 
     \b
@@ -78,7 +84,7 @@ def show_device(device: Device, json: Json = False) -> None:
     if json:
         print_json(profile_object(profile))
     else:
-        print_profile(profile)
+        print_profile(profile, kernels)
 
 
 @devices_app.command("compare")

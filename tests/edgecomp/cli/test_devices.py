@@ -13,7 +13,7 @@ import pytest
 import devices
 from devices import catalogue
 from devices.catalogue import packaged_profile, profile_ids
-from devices.profile import Measured, Profile
+from devices.profile import KernelCost, Measured, Profile
 from devices.profile_file import write_profile
 from tests.edgecomp.command_line import Result, assert_error
 
@@ -96,7 +96,7 @@ def test_list_with_a_damaged_profile(
 @pytest.mark.parametrize("device", profile_ids())
 def test_show(device: str, run: Run) -> None:
     profile = packaged_profile(device)
-    result = run("devices", "show", device)
+    result = run("devices", "show", device, "--kernels")
     assert (result.code, result.err) == (0, "")
     assert profile.name in result.out.splitlines()[0]
     assert "estimated, +-" in result.out
@@ -131,6 +131,27 @@ def test_show_a_measured_file(measured: Path, run: Run) -> None:
     assert "edgecomp-run 0.1.0 in 44 s; clocks drifted by 3.1 %" in result.out
     assert "48 degrees Celsius at its start, 71 at its end" in result.out
     assert "- it throttled" in result.out
+
+
+def test_show_usual_kernels(measured: Path, run: Run) -> None:
+    """Without --kernels a few lines stand for the many loops of the trellis."""
+    profile = packaged_profile("pi-5")
+    (cluster,) = profile.clusters
+    cost = KernelCost(generate_ns=0.5, decode_ns=0.25, multiply_ns=0.125)
+    few = dict.fromkeys(("raw-f16", "uniform-4", "trellis-odd", "winding-odd"), cost)
+    for kernels, shown, more in (
+        (few, ["raw-f16", "uniform-4"], "2 more kernels"),
+        ({"trellis-odd": cost}, ["trellis-odd"], None),
+    ):
+        costs = msgspec.structs.replace(cluster.costs, kernels=kernels)
+        own = msgspec.structs.replace(cluster, costs=costs)
+        write_profile(msgspec.structs.replace(profile, clusters=(own,)), measured)
+        result = run("devices", "show", measured)
+        rows = [line.split() for line in result.out.splitlines() if line.endswith("0.125")]
+        assert rows == [[name, "0.5", "0.25", "0.125"] for name in shown]
+        assert ("more kernels" in result.out) == (more is not None)
+        assert more is None or more in result.out
+        assert "trellis-odd" in run("devices", "show", measured, "--kernels").out
 
 
 def test_show_as_json(measured: Path, run: Run) -> None:

@@ -22,6 +22,7 @@ from edgecomp.measuring.core_names import core_name
 from edgecomp.measuring.costs_from import core_costs, incomplete
 from edgecomp.measuring.drift import drift_of
 from edgecomp.measuring.errors import MeasureError
+from edgecomp.measuring.laps import merged
 from edgecomp.measuring.lines import Core, Machine, Measurements
 from edgecomp.measuring.threads_from import bandwidth_from, threading_from
 
@@ -45,6 +46,7 @@ def profile_from(
 ) -> Profile:
     """The profile; `bytes_per_weight` of each kernel's matrix. MeasureError for what is missing
     or cannot be."""
+    found = merged(found)
     clusters = clusters_from(found)
     drift = drift_of(found.clocks)
     chip = about.chip or found.machine.cpu

@@ -1,14 +1,15 @@
 /* Rounds of measurements. Each is long enough for the clock and short enough that Ctrl-C ends it. */
 #include "programs/run/measure.h"
 
+#include <stdlib.h>
+
 #include "programs/run/commands.h"
-#include "programs/run/median.h"
 #include "programs/run/report.h"
 
 #define LEAST_ROUNDS 3
-#define MOST_ROUNDS 64
+#define MOST_ROUNDS 256
 #define LEAST_NS UINT64_C(200000)   /* of a round; the clock costs some 50 ns, an interrupt 5 us */
-#define MOST_NS UINT64_C(10000000)
+#define MOST_NS UINT64_C(1000000)   /* less than another program's turn on the core */
 #define PERCENTILE_ROUNDS 10        /* from which on low and high leave the outermost ones out */
 
 uint64_t budget_take(budget *left, double shares) {
@@ -34,9 +35,14 @@ static uint64_t calls_of(const work *measured, uint64_t round_ns) {
     return calls;
 }
 
+static int ascending(const void *a, const void *b) {
+    double first = *(const double *)a, second = *(const double *)b;
+    return (first > second) - (first < second);
+}
+
 int measure_rounds(const work *measured, uint64_t slice_ns, figures *ns) {
     double rounds[MOST_ROUNDS];
-    uint64_t start = now_ns(), round_ns = slice_ns / (MOST_ROUNDS / 2);
+    uint64_t start = now_ns(), round_ns = slice_ns / (MOST_ROUNDS / 4);
     size_t n = 0;
     round_ns = round_ns < LEAST_NS ? LEAST_NS : round_ns > MOST_NS ? MOST_NS : round_ns;
     uint64_t calls = calls_of(measured, round_ns);
@@ -45,7 +51,8 @@ int measure_rounds(const work *measured, uint64_t slice_ns, figures *ns) {
     }
     if (interrupted) return EXIT_INTERRUPTED;
     size_t outer = n >= PERCENTILE_ROUNDS ? n / 10 : 0;
-    ns->value = median(rounds, n); /* sorts them */
+    qsort(rounds, n, sizeof *rounds, ascending);
+    ns->value = rounds[n / 4];
     ns->low = rounds[outer];
     ns->high = rounds[n - 1 - outer];
     return EXIT_OK;

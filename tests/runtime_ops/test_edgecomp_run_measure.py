@@ -34,6 +34,7 @@ STEPS = ["norm", "rope", "swiglu", "quantise", "rotate", "store_f16", "store_int
 PARTS = ["load_f16", "load_int8", "attend", "softmax"]  # of attention: measured when asked for
 ATTENTION = [("f16", 64, 1), ("f16", 64, 4), ("f16", 128, 4), ("int8", 64, 1)]
 SPREAD = ["low", "high"]
+ORDER = ["bandwidth", "dispatch", "kernel", "step", "attention"]
 KEYS = {
     "machine": [
         *("kind", "version", "architecture", "instruction_set", "instruction_sets", "cpu"),
@@ -121,14 +122,33 @@ def first_cores(found: Lines) -> list[int]:
     return list(cores.values())
 
 
-def test_the_lines_come_in_their_order(whole: Lines) -> None:
+@pytest.fixture(scope="module")
+def lap(whole: Lines) -> Lines:
+    """The first lap of several, where a machine is fast enough for more; all hold the same."""
+    laps: list[Lines] = [[]]
+    body = [line for line in whole if "low" in line]
+    for line in body:
+        if laps[-1] and ORDER.index(line["kind"]) < ORDER.index(laps[-1][-1]["kind"]):
+            laps.append([])
+        laps[-1].append(line)
+    first = [what_of(line) for line in laps[0]]
+    assert all([what_of(line) for line in own] == first for own in laps)
+    return laps[0]
+
+
+def what_of(line: Line) -> list[tuple[str, Any]]:
+    """What a line is about: all of it but figures."""
+    return [(key, value) for key, value in line.items() if key not in (*VALUES, *SPREAD, "bytes")]
+
+
+def test_the_lines_come_in_their_order(whole: Lines, lap: Lines) -> None:
     kinds = [line["kind"] for line in whole]
-    order = ["machine", "bandwidth", "dispatch", "kernel", "step", "attention", "end"]
-    without_clocks = [kind for kind in kinds if kind != "clock"]
-    assert without_clocks == sorted(without_clocks, key=order.index)
     assert set(kinds) == set(KEYS)
     assert kinds[:2] == ["machine", "clock"]
     assert kinds[-2:] == ["clock", "end"]
+    own = [line["kind"] for line in lap]
+    assert own == sorted(own, key=ORDER.index)
+    assert set(own) == set(ORDER)
     seconds = [line["seconds"] for line in whole if line["kind"] in ("clock", "end")]
     assert seconds == sorted(seconds)
 
@@ -149,17 +169,17 @@ def test_the_machine_is_what_the_system_says(program: list[str], whole: Lines) -
     assert all(hz > 0 for _, hz in clocks)
 
 
-def test_bandwidth_and_dispatch_go_by_threads(whole: Lines) -> None:
-    sets = of(whole, "bandwidth", "threads", "bytes")
+def test_bandwidth_and_dispatch_go_by_threads(lap: Lines) -> None:
+    sets = of(lap, "bandwidth", "threads", "bytes")
     sizes = [size for threads, size in sets if threads == 1]
     assert sets == [(threads, size) for threads in (1, 2) for size in sizes]
     assert sizes[:3] == [1 << 17, 1 << 18, 1 << 19]
     assert sizes == sorted(set(sizes))
-    assert of(whole, "dispatch", "threads") == [(1,), (2,)]
+    assert of(lap, "dispatch", "threads") == [(1,), (2,)]
 
 
-def test_every_kernel_in_cache_and_from_memory(whole: Lines) -> None:
-    found = of(whole, "kernel", "name", "where", "core", "threads", "tokens")
+def test_every_kernel_in_cache_and_from_memory(whole: Lines, lap: Lines) -> None:
+    found = of(lap, "kernel", "name", "where", "core", "threads", "tokens")
     cores = first_cores(whole)
     cached = [
         (name, "cache", core, 1, tokens)
@@ -169,33 +189,34 @@ def test_every_kernel_in_cache_and_from_memory(whole: Lines) -> None:
     ]
     memory = [(name, "memory", cores[0], threads, 1) for name in KERNELS for threads in (1, 2)]
     assert found == cached + memory
-    for name, where, size in of(whole, "kernel", "name", "where", "bytes"):
+    for name, where, size in of(lap, "kernel", "name", "where", "bytes"):
         assert size > 7 << 20 if where == "memory" else size < 1 << 16, name
-    assert ("raw-f16", "cache", 48 * 64 * 2) in of(whole, "kernel", "name", "where", "bytes")
+    assert ("raw-f16", "cache", 48 * 64 * 2) in of(lap, "kernel", "name", "where", "bytes")
 
 
-def test_every_step_and_attention(whole: Lines) -> None:
+def test_every_step_and_attention(whole: Lines, lap: Lines) -> None:
     cores = first_cores(whole)
-    assert of(whole, "step", "core", "name") == [(core, name) for core in cores for name in STEPS]
-    found = of(whole, "attention", "core", "kv", "d_head", "group", "positions")
+    assert of(lap, "step", "core", "name") == [(core, name) for core in cores for name in STEPS]
+    found = of(lap, "attention", "core", "kv", "d_head", "group", "positions")
     assert found == [(core, *case, 512) for core in cores for case in ATTENTION]
 
 
 @pytest.mark.parametrize("name", ["uniform-4", *STEPS, *PARTS, "attend-int8-80-3"])
 def test_only_one(program: list[str], kernels: Path, name: str) -> None:
     found = lines(program, kernels, *SHORT, "--threads", "1", "--only", name)
-    rest = [line for line in found if line["kind"] not in ("machine", "clock", "end")]
+    rest = [line for line in found if "low" in line]
     cores = len(first_cores(found))
     assert found[-1]["kind"] == "end"
+    assert rest
     if name in KERNELS:
-        assert of(rest, "kernel", "name") == [(name,)] * (3 * cores + 1)
-        assert len(rest) == 3 * cores + 1
+        assert len(rest) % (3 * cores + 1) == 0
+        assert of(rest, "kernel", "name") == [(name,)] * len(rest)
     elif name in STEPS + PARTS:
-        assert of(rest, "step", "name") == [(name,)] * cores
-        assert len(rest) == cores
+        assert len(rest) % cores == 0
+        assert of(rest, "step", "name") == [(name,)] * len(rest)
     else:
-        assert of(rest, "attention", "kv", "d_head", "group") == [("int8", 80, 3)] * cores
-        assert len(rest) == cores
+        assert len(rest) % cores == 0
+        assert of(rest, "attention", "kv", "d_head", "group") == [("int8", 80, 3)] * len(rest)
 
 
 CALLS = {

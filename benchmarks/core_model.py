@@ -44,6 +44,7 @@ class Core:
     name: str
     width: float  # instructions started in a cycle
     efficiency: float  # share of the bound that compiled kernels reach
+    spread: float  # of estimates, as in devices.profile
     pipes: dict[str, float]  # how many there are of each kind
     uses: dict[str, tuple[Use, ...]]
     sources: tuple[str, ...]
@@ -113,6 +114,7 @@ def core_of(name: str, tables: dict[str, dict[str, object]]) -> Core:
         name,
         number(fields["width"]),
         number(fields["efficiency"]),
+        number(fields["spread"]),
         {str(pipe): number(count) for pipe, count in pipes.items()},
         parsed,
         tuple(map(str, sources)),

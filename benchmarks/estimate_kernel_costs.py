@@ -34,7 +34,6 @@ from devices.profile_file import read_profile
 
 PROFILES = Path(__file__).parents[1] / "devices" / "profiles"
 SOURCE = "kernel-estimates"
-SPREAD = 0.35  # nine of ten kernels lie within it on the machine that estimates were compared on
 # Instruction sets that are counted, the fastest first. No emulator runs kernels for AVX-512.
 COUNTED = ("neon_i8mm", "neon_dotprod", "neon", "avx2")
 LEAST_NS = 1e-4  # that a profile may say
@@ -96,7 +95,7 @@ def estimate(cluster: Cluster) -> Costs:
     return Costs(
         source=SOURCE,
         estimated=True,
-        spread=SPREAD,
+        spread=core.spread,
         kernels=kernels,
         steps=step_costs(core, mix.steps[isa], ns),
     )

@@ -32,7 +32,8 @@ CSRC = Path(__file__).parents[1] / "runtime_ops" / "csrc"
 FLAGS = ("-std=c99", "-O3", "-pthread", "-ffp-contract=off", "-fvisibility=hidden", f"-I{CSRC}")
 OPENED = re.compile(rb"Trace \d+: 0x[0-9a-f]+ \[[0-9a-f]+/([0-9a-f]+)/")
 ADDRESS = re.compile(rb"0x([0-9a-f]+):")
-SMALL = 0.01  # of a call's instructions: functions with less are one
+SMALL = 0.02  # of a call's instructions: functions with less are one,
+LEAST = 1e-3  # and classes with less are left out
 
 
 class CountError(RuntimeError):
@@ -82,7 +83,7 @@ class Count:
             function: {
                 name: float(f"{count / self.numbers:.3g}")
                 for name, count in sorted(counts.items())
-                if count > 1e-4 * total
+                if count > LEAST * total
             }
             for function, counts in sorted(merged.items())
         }

@@ -32,20 +32,23 @@ static uint64_t band_bytes(const ec_decoder *decoder) {
     return m->codec == EC_CODEC_UNIFORM ? ec_uniform_band_bytes(&m->uniform, m->columns) : decoder->trellis.band_bytes;
 }
 
-/* Tiles of integers: byte i of a tile has elements i, i + 8 b, i + 16 b .. from its low bits up. */
-static void unpack_tiles(const ec_uniform *u, const uint8_t *codes, size_t n, int8_t *out) {
-    if (u->bits == 8) {
-        memcpy(out, codes, n * EC_TILE_WEIGHTS);
-        return;
-    }
-    size_t bytes = (size_t)ec_uniform_tile_bytes(u);
-    int8_t mask = (int8_t)((1 << u->bits) - 1), half = (int8_t)(1 << (u->bits - 1));
+/* Tiles of integers: byte i of a tile has elements i, i + 8 b, i + 16 b .. from its low bits up. Inlined for each
+ * number of bits: with all counts known, compilers take 16 bytes and more at a time. */
+static inline __attribute__((always_inline)) void unpack(const uint8_t *restrict codes, size_t n, uint32_t bits,
+                                                         int8_t *restrict out) {
+    const size_t bytes = EC_TILE_WEIGHTS * bits / 8;
+    const uint8_t mask = (uint8_t)((1u << bits) - 1), half = (uint8_t)(1u << (bits - 1));
     for (size_t t = 0; t < n; t++, codes += bytes) {
-        for (uint32_t shift = 0; shift < 8; shift += u->bits) {
+        for (uint32_t shift = 0; shift < 8; shift += bits, out += bytes) {
             for (size_t i = 0; i < bytes; i++) out[i] = (int8_t)((codes[i] >> shift & mask) - half);
-            out += bytes;
         }
     }
+}
+
+static void unpack_tiles(const ec_uniform *u, const uint8_t *codes, size_t n, int8_t *out) {
+    if (u->bits == 8) memcpy(out, codes, n * EC_TILE_WEIGHTS);
+    if (u->bits == 4) unpack(codes, n, 4, out);
+    if (u->bits == 2) unpack(codes, n, 2, out);
 }
 
 /* Tiles; a trellis's at the end of the matrix are copied, so that the kernel may read on. */

@@ -6,7 +6,7 @@
 #include "programs/run/report.h"
 
 #define LEAST_SET (UINT64_C(1) << 17)      /* bytes: a small core's first caches are smaller */
-#define LEAST_CALL (UINT64_C(1) << 24)     /* bytes of a call, which costs microseconds to share out */
+#define CALL_BYTES (UINT64_C(1) << 24)     /* of a call, which costs microseconds to share out */
 #define BANDWIDTH_SHARE 1.0
 #define DISPATCH_SHARE 0.5
 
@@ -29,11 +29,26 @@ static figures rates(figures ns, uint64_t bytes) {
     return all;
 }
 
+/* A set that is larger than a call's bytes is read in turns, so that no call is long. */
+typedef struct turns {
+    reading r;               /* of a turn */
+    const uint64_t *first;
+    uint64_t next, n;        /* the turn that comes; turns of the whole set */
+} turns;
+
+static void read_turn(void *self) {
+    turns *t = self;
+    t->r.words = t->first + t->next * t->r.n;
+    t->next = (t->next + 1) % t->n;
+    reading_call(&t->r);
+}
+
 static int measure_bandwidth(session *s, ec_pool *pool, uint64_t bytes) {
-    reading r;
+    uint64_t turn = bytes < CALL_BYTES ? bytes : CALL_BYTES;
+    turns t = {.first = (const uint64_t *)(const void *)s->memory, .n = bytes / turn};
     figures ns;
-    reading_begin(&r, pool, s->memory, bytes, LEAST_CALL);
-    const work reads = {reading_call, &r, reading_bytes(&r)};
+    reading_begin(&t.r, pool, s->memory, turn, CALL_BYTES);
+    const work reads = {read_turn, &t, reading_bytes(&t.r)};
     int status = measure_rounds(&reads, budget_take(&s->left, BANDWIDTH_SHARE), &ns);
     if (status != EXIT_OK) return status;
     figures all = rates(ns, reads.n);

@@ -143,7 +143,7 @@ def print_profile(profile: Profile) -> None:
         (
             (
                 str(point.threads),
-                f"{point.working_set_bytes / 1e6:.0f}",
+                f"{point.working_set_bytes / 1e6:.3g}",
                 f"{point.bytes_per_second / 1e9:.2f}",
             )
             for point in profile.bandwidth.points

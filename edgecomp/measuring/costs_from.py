@@ -113,8 +113,8 @@ def not_negative(matrix: NDArray[np.float64], right: NDArray[np.float64]) -> NDA
 
 
 def width(low: float, value: float, high: float) -> float:
-    """Half of what rounds differ by, relative."""
-    return abs(high - low) / (2 * value) if value > 0 else 0.0
+    """Half of what rounds differ by, relative; 1 at most."""
+    return min(abs(high - low) / (2 * value), 1.0) if value > 0 else 0.0
 
 
 def spread_of(widths: Iterable[float]) -> float:

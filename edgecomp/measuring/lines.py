@@ -16,7 +16,7 @@ __all__ = [
     "Measurements", "Step", "gather", "read_line",
 ]  # fmt: skip
 
-Positive = Annotated[float, Meta(gt=0, le=1e15)]
+Positive = Annotated[float, Meta(ge=1e-9, le=1e15)]
 NotNegative = Annotated[float, Meta(ge=0, le=1e15)]
 Size = Annotated[int, Meta(ge=0, lt=1 << 60)]
 Threads = Annotated[int, Meta(ge=1, le=256)]

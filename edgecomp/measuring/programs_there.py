@@ -18,7 +18,7 @@ PROGRAM = "edgecomp-run"
 NOT_RUN = (126, 127)  # a shell's words for a program that cannot be started
 IDENTIFY = (
     'echo "system $(uname -s)"; echo "machine $(uname -m)"; '
-    'echo "model $(cat /proc/device-tree/model)"; '
+    'echo "model $(cat /proc/device-tree/model)"; echo "load $(cat /proc/loadavg)"; '
     "if command -v getprop >/dev/null; then "
     'echo "model $(getprop ro.product.manufacturer) $(getprop ro.product.model)"; '
     'echo "chip $(getprop ro.soc.manufacturer) $(getprop ro.soc.model)"; fi'
@@ -40,6 +40,7 @@ class Identity:
     machine: str  # aarch64
     model: str  # Raspberry Pi 5 Model B Rev 1.0
     chip: str
+    load: float = 0.0  # programs that ran there in the minute before
 
 
 def identify(device: Device) -> Identity:
@@ -50,7 +51,11 @@ def identify(device: Device) -> Identity:
         if words := " ".join("".join(c for c in value if c.isprintable()).split()):
             fields[key] = words[:100]
     get = fields.get
-    return Identity(get("system", ""), get("machine", ""), get("model", ""), get("chip", ""))
+    try:
+        load = float(get("load", "0").partition(" ")[0])
+    except ValueError:
+        load = 0.0
+    return Identity(get("system", ""), get("machine", ""), get("model", ""), get("chip", ""), load)
 
 
 def install(

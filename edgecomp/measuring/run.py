@@ -33,6 +33,7 @@ __all__ = ["RUNNERS", "Answers", "Request", "measure", "try_runner"]
 KERNELS = "kernels.gguf"
 LIFETIME_SECONDS = 3600  # after which a device gives up, should it not notice that we are gone
 SILENCE_SECONDS = 120.0  # between two lines
+BUSY = 1.0  # programs that run there before we come; building ours leaves some for a minute
 RUNNERS = {
     "qemu-aarch64": "aarch64-linux-musl", "qemu-aarch64-static": "aarch64-linux-musl",
     "qemu-arm": "arm-linux-musleabihf", "qemu-arm-static": "arm-linux-musleabihf",
@@ -72,6 +73,8 @@ def measure(
     with kernel_file(request) as kernels, open_target(request.on) as target:
         with open_device(target, LIFETIME_SECONDS, note) as device:
             identity = identify(device)
+            if identity.load >= BUSY:
+                note(f"{target.name} is busy (load {identity.load:g}): figures may be too slow")
             install(device, identity, request.program, note)
             found = run_there(device, kernels, request.seconds, (), progress)
         answers = Answers(found, identity, target.kind, bytes_per_weight(kernels))

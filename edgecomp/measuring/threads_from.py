@@ -46,9 +46,10 @@ def threading_from(
     alone = [line for line in from_memory if line.threads == 1]
     threads = max((line.threads for line in from_memory), default=1)
     together = [line for line in from_memory if line.threads == threads > 1]
-    reads = {count: bandwidth_of(found, count) for count in {line.threads for line in from_memory}}
     reading = {
-        (line.name, line.threads): 1e9 * bytes_per_weight[line.name] / reads[line.threads]
+        (line.name, line.threads): 1e9
+        * bytes_per_weight[line.name]
+        / bandwidth_of(found, line.threads, line.bytes)
         for line in from_memory
     }
     overlap = overlap_of(alone, clusters, reading)
@@ -72,14 +73,13 @@ def threading_from(
     )
 
 
-def bandwidth_of(found: Measurements, threads: int) -> float:
-    """Bytes a second of so many threads, or of the nearest number, of the largest working set."""
-    largest = max(line.bytes for line in found.bandwidth)
-    rates = [line for line in found.bandwidth if line.bytes == largest]
-    nearest = min(abs(math.log(line.threads / threads)) for line in rates)
-    return median(
-        line.bytes_per_second for line in rates if abs(math.log(line.threads / threads)) == nearest
-    )
+def bandwidth_of(found: Measurements, threads: int, size: float) -> float:
+    """Bytes a second of so many threads and bytes, or of the nearest numbers that were measured."""
+    counts = {line.threads for line in found.bandwidth}
+    count = min(counts, key=lambda each: abs(math.log(each / threads)))
+    lines = [line for line in found.bandwidth if line.threads == count]
+    nearest = min(lines, key=lambda line: abs(math.log(line.bytes / max(size, 1))))
+    return nearest.bytes_per_second
 
 
 def dispatch_ns(found: Measurements, threads: int) -> float:

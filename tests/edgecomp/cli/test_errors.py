@@ -13,6 +13,7 @@ from edgecomp.compression import CompressError
 from edgecomp.encode import SettingsError, WeightError
 from edgecomp.evaluation import EvaluationError
 from edgecomp.generation import PromptError
+from edgecomp.measuring.errors import MeasureError
 from edgecomp.serving.errors import ListenError
 from exporters.gguf import ContainerError
 from runtime_ops.formats import FormatError
@@ -32,6 +33,7 @@ from runtime_ops.native_model import ModelError
         (ProfileError("what", "do"), 1),
         (PromptError("what", "do"), 1),
         (ListenError("what"), 1),
+        (MeasureError("what", "do"), 1),
         (ModelError("what", ""), 1),
         (ModelError("what", "do"), 1),
         (ModuleNotFoundError("uvicorn: what", name="uvicorn"), 1),

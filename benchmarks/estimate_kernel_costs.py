@@ -1,14 +1,14 @@
 """Estimates what each kernel costs on the cores of devices that nobody has measured.
 
-    python benchmarks/estimate_kernel_costs.py [--check] [--device ID ..] [--count]
+    python benchmarks/estimate_kernel_costs.py [--check] [--device ID ..] [--count [KERNEL ..]]
 
 The instructions that a kernel executes for a weight are counted in an emulator
 (instruction_counts.py) and kept in benchmarks/data/kernel_mix.json; what each core executes in a
 cycle is in benchmarks/data/cores.toml, with its sources. From both follow cycles (core_model.py),
 and with a cluster's clock the ns that this command writes to [clusters.costs] of
 devices/profiles/*.toml. Costs of another source than `kernel-estimates` are left alone. `--check`
-changes nothing and exits with 1 when a file would change; `--count` makes the counts anew, in a
-quarter of an hour.
+changes nothing and exits with 1 when a file would change. After a kernel's C source changes,
+`--count KERNEL ..` counts those anew, and `--count` all of them, in half an hour.
 
 A product with one token takes `generate_ns` for a weight, with n tokens
 `decode_ns + n * multiply_ns`: a line through 16 and 64 tokens. Attention to a position, for a head
@@ -27,7 +27,17 @@ from pathlib import Path
 
 from core_model import Core, CoreError, cycles, read_cores
 from instruction_counts import TARGETS, CountError
-from kernel_mix import MIX, STEPS, TOKENS, Functions, Mix, count_all, read_mix, write_mix
+from kernel_mix import (
+    MIX,
+    STEPS,
+    TOKENS,
+    Functions,
+    Mix,
+    count_all,
+    read_mix,
+    with_counts,
+    write_mix,
+)
 
 from devices.profile import Cluster, Costs, KernelCost, ProfileError
 from devices.profile_file import read_profile
@@ -46,11 +56,14 @@ def main() -> int:
         "--check", action="store_true", help="exit with 1 if a profile would change"
     )
     parser.add_argument("--device", nargs="+", metavar="ID", help="only these profiles")
-    parser.add_argument("--count", action="store_true", help=f"make {MIX.name} anew first")
+    parser.add_argument(
+        "--count", nargs="*", metavar="KERNEL", help=f"first make {MIX.name} anew, or so much of it"
+    )
     options = parser.parse_args()
     try:
-        if options.count:
-            write_mix(count_all(TARGETS))
+        if options.count is not None:
+            new = count_all(TARGETS, options.count)
+            write_mix(with_counts(read_mix(), new) if options.count else new)
         changed = [path for path in paths(options.device) if update(path, options.check)]
     except (CountError, CoreError, ProfileError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

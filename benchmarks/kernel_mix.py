@@ -10,18 +10,18 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from instruction_counts import TARGETS, Emulated, build, compiler_version
+from instruction_counts import TARGETS, CountError, Emulated, build, compiler_version
 
 from edgecomp.measuring.kernel_set import kernel_formats, kernel_tensor
 from exporters.bundle import ModelBundle, TensorSource
 from exporters.gguf import write_container
 
-__all__ = ["ATTENTION", "MIX", "TOKENS", "Mix", "count_all", "count_one", "read_mix", "write_mix"]
+__all__ = ["ATTENTION", "MIX", "TOKENS", "Mix", "count_all", "read_mix", "with_counts", "write_mix"]
 
 MIX = Path(__file__).parent / "data" / "kernel_mix.json"
 TOKENS = (1, 16, 64)  # of one product; with 16 and more, time is a line up to 128
@@ -80,13 +80,16 @@ def lines(value: object, depth: int, indent: str = "") -> Iterator[str]:
     yield f"\n{indent}}}"
 
 
-def count_all(sets: Iterable[str]) -> Mix:
-    """Counts of all kernels and steps, made anew; minutes for each instruction set. CountError."""
+def count_all(sets: Iterable[str], names: Collection[str] = ()) -> Mix:
+    """Counts of the named kernels, or of all and of the steps; minutes for each instruction set.
+
+    CountError.
+    """
     compilers: dict[str, str] = {}
     kernels: dict[str, dict[str, dict[int, Functions]]] = {}
     steps: dict[str, dict[str, Functions]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        containers = write_containers(Path(folder))
+        containers = write_containers(Path(folder), names)
         programs: dict[str, Path] = {}
         for isa in sets:
             target = TARGETS[isa]
@@ -100,29 +103,32 @@ def count_all(sets: Iterable[str]) -> Mix:
                 kernels[isa][name] = {
                     tokens: emulated.count(container, name, tokens).rounded() for tokens in TOKENS
                 }
-            small = containers["uniform-8"]
+            any_container = next(iter(containers.values()))
             steps[isa] = {
-                name: emulated.count(small, name, 1).rounded() for name in (*STEPS, *ATTENTION)
+                name: emulated.count(any_container, name, 1).rounded()
+                for name in (() if names else (*STEPS, *ATTENTION))
             }
     print(file=sys.stderr)
     return Mix(compilers, kernels, steps)
 
 
-def count_one(isa: str, name: str, tokens: int, folder: Path) -> Functions:
-    """Counts of one kernel, made anew in a folder. CountError."""
-    target = TARGETS[isa]
-    fmt = kernel_formats()[name]
-    container = folder / f"{name}.gguf"
-    source = TensorSource(name, partial(kernel_tensor, name, fmt))
-    write_container(ModelBundle("kernels", (source,), "{}"), container)
-    return Emulated(target, build(target, folder)).count(container, name, tokens).rounded()
+def with_counts(old: Mix, new: Mix) -> Mix:
+    """Counts in which new ones replace old ones of the same name."""
+    return Mix(
+        old.compilers | new.compilers,
+        {isa: old.kernels.get(isa, {}) | kernels for isa, kernels in new.kernels.items()},
+        {isa: old.steps.get(isa, {}) | steps for isa, steps in new.steps.items()},
+    )
 
 
-def write_containers(folder: Path) -> dict[str, Path]:
-    """A container for each kernel: one with all of them takes longer to check than to multiply."""
+def write_containers(folder: Path, names: Collection[str] = ()) -> dict[str, Path]:
+    """A container for each kernel, or the named ones: one with all takes longest to check."""
     found = {}
     for name, fmt in kernel_formats().items():
-        found[name] = folder / f"{name}.gguf"
-        source = TensorSource(name, partial(kernel_tensor, name, fmt))
-        write_container(ModelBundle("kernels", (source,), "{}"), found[name])
+        if not names or name in names:
+            found[name] = folder / f"{name}.gguf"
+            source = TensorSource(name, partial(kernel_tensor, name, fmt))
+            write_container(ModelBundle("kernels", (source,), "{}"), found[name])
+    if unknown := set(names) - set(found):
+        raise CountError(f"{sorted(unknown)[0]} is no kernel")
     return found

@@ -14,7 +14,7 @@ from core_model import Core, CoreError, bound, cycles, parse, read_cores
 from estimate_kernel_costs import COUNTED, PROFILES, core_named, estimate, with_costs
 from instruction_classes import CLASSES, listing
 from instruction_counts import TARGETS, Count, compiler_version, executed
-from kernel_mix import ATTENTION, TOKENS, count_one, read_mix
+from kernel_mix import ATTENTION, TOKENS, Mix, count_all, read_mix, with_counts
 from x86_classes import x86_classes
 
 from devices.profile import Cluster, Figure, check_profile
@@ -41,6 +41,8 @@ IN: multiply
 0x0000100c:  d65f03c0  ret
 Trace 0: 0x7f80 [0000000000001001/000000000000100c/00000001/00000200] multiply
 """
+ANEW = "neon_dotprod"
+ANEW_KERNELS = ("trellis-k2-d1-l8-t64", "uniform-2", "uniform-4", "uniform-8", "raw-f32", "crvq-d8")
 PIPES = {"A": 1.0, "B": 1.0, "L": 2.0}
 
 
@@ -248,23 +250,39 @@ def test_a_device_that_there_is_not(
     assert capsys.readouterr().err.startswith("error: ")
 
 
-@pytest.mark.slow
-def test_a_kernel_counted_anew(tmp_path: Path) -> None:
-    """As committed, with the compiler that the committed counts are of."""
-    target = TARGETS["neon_dotprod"]
+@pytest.fixture(scope="module")
+def counted_anew() -> dict[str, dict[int, dict[str, dict[str, float]]]]:
+    """Some kernels, one of each codec, counted as the C sources are now."""
+    target = TARGETS[ANEW]
     tools = (target.compiler, target.objdump[0], target.emulator[0])
     missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing and not IN_CI:
         pytest.skip(f"counts NOT TESTED: no {', '.join(missing)} on this machine")
     assert not missing, f"{missing} must be installed in CI"
-    mix = read_mix()
-    if compiler_version(target) != mix.compilers[target.machine]:
-        pytest.skip(f"counted with GCC {mix.compilers[target.machine]}")
-    name = "trellis-k2-d1-l8-t64"
-    found = count_one("neon_dotprod", name, 1, tmp_path)
-    committed = mix.kernels["neon_dotprod"][name][1]
-    assert total(found) == pytest.approx(total(committed), rel=0.03)
-    assert found["multiply_k2_l8_t64"] == pytest.approx(committed["multiply_k2_l8_t64"], rel=0.03)
+    committed = read_mix().compilers[target.machine]
+    if compiler_version(target) != committed:
+        pytest.skip(f"counted with GCC {committed}")
+    return count_all([ANEW], ANEW_KERNELS).kernels[ANEW]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ANEW_KERNELS)
+@pytest.mark.parametrize("tokens", TOKENS)
+def test_counts_are_those_of_the_sources(
+    counted_anew: dict[str, dict[int, dict[str, dict[str, float]]]], name: str, tokens: int
+) -> None:
+    """Else: `python benchmarks/estimate_kernel_costs.py --count KERNEL ..` after a change of C."""
+    committed = read_mix().kernels[ANEW][name][tokens]
+    assert total(counted_anew[name][tokens]) == pytest.approx(total(committed), rel=0.03)
+
+
+def test_some_kernels_counted_anew() -> None:
+    """Replace those of the same name alone."""
+    old = Mix({"aarch64": "12"}, {"neon": {"a": {1: {}}, "b": {1: {}}}}, {"neon": {"norm": {}}})
+    new = Mix({"aarch64": "12"}, {"neon": {"b": {1: {"f": {"alu": 1.0}}}}}, {"neon": {}})
+    merged = with_counts(old, new)
+    assert merged.kernels == {"neon": {"a": {1: {}}, "b": {1: {"f": {"alu": 1.0}}}}}
+    assert merged.steps == old.steps
 
 
 def total(functions: dict[str, dict[str, float]]) -> float:

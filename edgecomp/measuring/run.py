@@ -6,8 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -70,14 +69,14 @@ def measure(
     """Measures a device and writes its profile, which appears whole or not at all. `name` "" takes
     the device's own. MeasureError, AddressError, OSError."""
     check_out(out)
-    with kernel_file(request) as kernels, open_target(request.on) as target:
-        with open_device(target, LIFETIME_SECONDS, note) as device:
-            identity = identify(device)
-            if identity.load >= BUSY:
-                note(f"{target.name} is busy (load {identity.load:g}): figures may be too slow")
-            install(device, identity, request.program, note)
-            found = run_there(device, kernels, request.seconds, (), progress)
-        answers = Answers(found, identity, target.kind, bytes_per_weight(kernels))
+    with open_target(request.on) as target, open_device(target, LIFETIME_SECONDS, note) as device:
+        identity = identify(device)
+        if identity.load >= BUSY:
+            note(f"{target.name} is busy (load {identity.load:g}): figures may be too slow")
+        install(device, identity, request.program, note)
+        sent = send_kernels(device, request, progress)
+        found = run_there(device, request.seconds, (), progress)
+    answers = Answers(found, identity, target.kind, sent)
     profile = profile_from(found, about(answers, name or identity.model or out.stem),
                            answers.bytes_per_weight)  # fmt: skip
     if warning := drift_of(found.clocks).warning:
@@ -101,12 +100,10 @@ def try_runner(
         if request.program is None
         else given_program(request.program, (target,), runner)
     )
-    with (
-        kernel_file(request) as kernels,
-        open_device(LocalTarget(), LIFETIME_SECONDS, note) as device,
-    ):
+    with open_device(LocalTarget(), LIFETIME_SECONDS, note) as device:
         device.send(program, PROGRAM)
-        return run_there(device, kernels, request.seconds, (path,), progress)
+        send_kernels(device, request, progress)
+        return run_there(device, request.seconds, (path,), progress)
 
 
 def check_out(out: Path) -> None:
@@ -120,33 +117,23 @@ def check_out(out: Path) -> None:
     os.unlink(probe)
 
 
-@contextmanager
-def kernel_file(request: Request) -> Iterator[Path]:
-    """The container that is sent, for as long as the block lasts."""
+def send_kernels(device: Device, request: Request, progress: ProgressCallback) -> dict[str, float]:
+    """Sends the container: bytes that must be read for a weight of each of its matrices."""
     with tempfile.TemporaryDirectory(prefix="edgecomp-") as folder:
         path = Path(folder) / KERNELS
         request.kernels(path)
-        yield path
-
-
-def bytes_per_weight(kernels: Path) -> dict[str, float]:
-    """What must be read for a weight of each matrix of a container."""
-    tensors = container_model(kernels).tensors.values()
-    return {tensor.name: tensor.n_bytes / tensor.n_weights for tensor in tensors}
+        size = path.stat().st_size
+        progress(Step("send", KERNELS, 0, 1, 0, size, "files"))
+        device.send(path, KERNELS)
+        progress(Step("send", KERNELS, 1, 1, size, size, "files"))
+        tensors = container_model(path).tensors.values()
+        return {tensor.name: tensor.n_bytes / tensor.n_weights for tensor in tensors}
 
 
 def run_there(
-    device: Device,
-    kernels: Path,
-    seconds: float,
-    runner: tuple[str, ...],
-    progress: ProgressCallback,
+    device: Device, seconds: float, runner: tuple[str, ...], progress: ProgressCallback
 ) -> Measurements:
-    """Sends the container, runs the program, and returns what it found. MeasureError."""
-    size = kernels.stat().st_size
-    progress(Step("send", KERNELS, 0, 1, 0, size, "files"))
-    device.send(kernels, KERNELS)
-    progress(Step("send", KERNELS, 1, 1, size, size, "files"))
+    """Runs the program with what was sent, and returns what it found. MeasureError."""
     words = (*runner, f"./{PROGRAM}", "measure", KERNELS, "--seconds", f"{seconds:g}")
     lines: list[Line] = []
     errors: list[str] = []

@@ -86,7 +86,7 @@ def adb(tmp_path: Path) -> Device:
     state.write_text("phone\tdevice\n")
     write_script(shims / "adb", ADB.format(state=state, programs=programs, phone=home))
     path = f"{shims}:{os.environ['PATH']}"
-    return Device("adb", home, programs, {**os.environ, "PATH": path})
+    return Device("adb", home, programs, {**os.environ, "TMPDIR": str(state.parent), "PATH": path})
 
 
 @pytest.fixture
@@ -109,7 +109,8 @@ def server(tmp_path: Path, short_folder: Path) -> Iterator[Server]:
 @pytest.fixture
 def ssh(server: Server, tmp_path: Path) -> Device:
     """The machine behind that sshd."""
-    environment = {**os.environ, "PATH": f"{server.folder}/shims:{os.environ['PATH']}"}
+    path = f"{server.folder}/shims:{os.environ['PATH']}"
+    environment = {**os.environ, "TMPDIR": str(server.folder), "PATH": path}
     home, programs = tmp_path / "home", tmp_path / "programs"
     return Device("ssh:board.test", home, programs, environment)
 

@@ -54,7 +54,12 @@ class Device:
     on: str
     home: Path  # where it keeps files
     programs: Path  # the first place where it looks for programs
-    environment: Mapping[str, str]  # of `edgecomp measure`
+    environment: Mapping[str, str]  # of `edgecomp measure`, TMPDIR among it
+
+    def left_here(self) -> list[str]:
+        """Files that lie in this computer's folder for temporary files."""
+        here = Path(self.environment["TMPDIR"])
+        return sorted(path.name for path in here.glob("edgecomp-*/*"))
 
     def left_behind(self) -> list[str]:
         """What lies there beside what the test put there."""
@@ -123,3 +128,4 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = 90) -> None
 def assert_gone(device: Device) -> None:
     """Nothing is left there, soon."""
     wait_until(lambda: device.left_behind() == [], f"left behind: {device.left_behind()}")
+    wait_until(lambda: device.left_here() == [], f"left here: {device.left_here()}")

@@ -117,6 +117,8 @@ def test_signals(
     assert_gone(device)
     wait_until(lambda: not stand_in.running(device.home), "the program still runs")
     assert os.listdir(out.parent) == []
+    here = Path(device.environment["TMPDIR"])
+    assert number == signal.SIGKILL or list(here.glob("edgecomp-*")) == []
     assert "Traceback" not in err
     assert "may be left" not in err
 

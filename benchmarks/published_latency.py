@@ -1,9 +1,9 @@
 """Speeds that others have published beside what our cost model predicts for the same device.
 
 The published systems have kernels of their own; a prediction is of edgecomp's kernels on weights of
-about as many bits (uniform integers for 4 and 8, trellises for 2, float16 as it is). Where memory
-binds, the two should agree. `--markdown` prints the table of docs/devices.md, which a test
-compares.
+about as many bits: uniform integers for 4 and 8, trellises for 2, float16 as it is, and 8 bits for
+embedding and head. Where memory binds, the two should agree. `--markdown` prints the table of
+docs/devices.md, which a test compares.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 from dataclasses import dataclass
 from typing import Literal
 
-from random_llama import Shape
+from random_llama import EMBEDDING, HEAD, Shape
 from rows import Row, print_rows
 
 from devices.catalogue import find_profile
@@ -20,14 +20,15 @@ from devices.latency import Prediction, predict_generate
 from edgecomp.encode import Settings, TrellisSettings, UniformSettings
 from edgecomp.latency.language_model import language_model
 from edgecomp.latency.stored import StoredModel, StoredTensor, planned_model
-from runtime_ops.formats import RawFormat
+from runtime_ops.formats import RawFormat, UniformFormat
 
 Weights = Literal["16 bits", "8 bits", "4 bits", "2 bits"]
 SETTINGS: dict[Weights, Settings] = {
     "8 bits": UniformSettings(8),
     "4 bits": UniformSettings(4),
-    "2 bits": TrellisSettings(2, 8, table_entries=64, embedding_codec="uniform", outer_bits=4),
+    "2 bits": TrellisSettings(2, 8, table_entries=64, embedding_codec="uniform"),
 }
+OUTER = UniformFormat(8, 32)  # of embedding and head, which published files keep at 6 to 8 bits
 PAST = 128  # tokens before the one that is generated: published runs are short
 SHAPES = {
     "TinyLlama 1.1B": Shape(),
@@ -73,17 +74,18 @@ PUBLISHED = (
 
 
 def stored(model: str, weights: Weights) -> StoredModel:
-    """The model with weights of so many bits; float16 are stored as they are."""
+    """The model with weights of so many bits, embedding and head of 8 unless there are more."""
     shape = SHAPES[model]
-    settings = SETTINGS.get(weights)
-    if settings is not None:
-        return planned_model(model, shape.tensors(), shape.config(), settings)
-    planned = planned_model(model, shape.tensors(), shape.config(), UniformSettings(8))
-    raw = {
-        name: StoredTensor(name, RawFormat("f16"), each.shape)
-        for name, each in planned.tensors.items()
-    }
-    return StoredModel(model, raw, planned.keys, sum(each.n_bytes for each in raw.values()))
+    settings = SETTINGS.get(weights, UniformSettings(8))
+    planned = planned_model(model, shape.tensors(), shape.config(), settings)
+    tensors = dict(planned.tensors)
+    for name, each in planned.tensors.items():
+        if weights == "16 bits":
+            tensors[name] = StoredTensor(name, RawFormat("f16"), each.shape)
+        elif name in (EMBEDDING, HEAD):
+            tensors[name] = StoredTensor(name, OUTER, each.shape)
+    n_bytes = sum(each.n_bytes for each in tensors.values())
+    return StoredModel(model, tensors, planned.keys, n_bytes)
 
 
 def predicted(entry: Published) -> Prediction:

@@ -1,9 +1,10 @@
 """How long pieces of work take on a device: kernels on its cores, bytes from its memory.
 
 time = max(reading, computing) + (1 - overlap) * min(reading, computing), and what sharing a loop
-among threads costs. Reading is bytes over what so many threads read of a working set of that size;
-computing is weights times the kernel's cost, over the cores that do it. With `overlap` 1 this is
-the roofline model (Williams, Waterman, Patterson 2009).
+among threads costs; nothing overlaps where several tokens share what is decoded. Reading is bytes
+over what so many threads read of a working set of that size; computing is weights times the
+kernel's cost, over the cores that do it. With `overlap` 1 this is the roofline model (Williams,
+Waterman, Patterson 2009).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from devices.work import Product
 
 __all__ = ["Machine", "Skew", "Times"]
 
+KERNEL_BYTES = 1 << 17  # of the matrices that kernels are measured with in the caches
 BATCH = 128  # tokens that the runner evaluates together, at most
 
 
@@ -77,10 +79,36 @@ class Machine:
         steps = ((cluster.costs.steps[name], count) for cluster, count in self.cores)
         return self.together(steps, threads)
 
-    def kernel(self, product: Product, tokens: int) -> float:
-        """ns for a weight of a product with so many tokens, all threads at it."""
-        costs = ((cost_of(cluster, product.kernel, tokens), n) for cluster, n in self.cores)
-        return self.together(costs)
+    def kernel(self, product: Product, tokens: int, working_set: float = 0.0) -> float:
+        """ns for a weight of a product with so many tokens, all threads at it.
+
+        One token's weights come from where the working set is: the share of it that is in memory
+        takes what the kernel took from there, where that was measured.
+        """
+        costs = [(cost_of(cluster, product.kernel, tokens), n) for cluster, n in self.cores]
+        measured = kernel_cost(self.profile.clusters[0], product.kernel)
+        factor, efficiency = measured.memory_factor, measured.memory_efficiency
+        if tokens > 1 or factor is None:
+            return self.together(costs)
+        far = self.memory_share(working_set)
+        alone = [(cost * (1 + far * (factor - 1)), n) for cost, n in costs]
+        if efficiency is None:
+            return self.together(alone)
+        lost = (1 - efficiency) * (self.threads - 1) / max(1, self.profile.cores - 1)
+        cached = self.efficiency(self.threads)
+        return self.together(alone) * cached / (far * (1 - lost) + (1 - far) * cached)
+
+    def memory_share(self, working_set: float) -> float:
+        """The share of a working set that comes from memory: 0 in the caches, 1 far beyond them.
+
+        By what one thread reads of it, in seconds for a byte.
+        """
+        points = [point for point in self.profile.bandwidth.points if point.threads == 1]
+        largest = max(point.working_set_bytes for point in points)
+        own, near, far = (
+            1 / self.bandwidth(size, 1) for size in (max(working_set, 1), KERNEL_BYTES, largest)
+        )
+        return min(1.0, max(0.0, (own - near) / (far - near))) if far > near else 1.0
 
     def together(self, costs: Iterable[tuple[float, int]], threads: float = math.inf) -> float:
         """The cost when cores of these costs share the work, the first ones where there are few."""
@@ -124,14 +152,24 @@ class Machine:
 
     def loop(self, products: Sequence[Product], tokens: int, working_set: float) -> Times:
         """The products of a loop with so many tokens."""
-        computing = sum(product.weights * self.kernel(product, tokens) for product in products)
+        computing = sum(
+            product.weights * self.kernel(product, tokens, working_set) for product in products
+        )
         n_bytes = sum(product.n_bytes for product in products)
-        return self.both(1e9 * n_bytes / self.bandwidth(max(working_set, 1)), computing)
+        reading = 1e9 * n_bytes / self.bandwidth(max(working_set, 1))
+        first = self.profile.clusters[0]
+        whole = tokens == 1 and all(
+            kernel_cost(first, product.kernel).memory_factor is not None for product in products
+        )
+        if tokens > 1:  # a panel of weights is decoded, then multiplied with all tokens
+            return self.both(reading, computing, 0.0)
+        return self.both(reading, computing, 1.0 if whole else self.overlap)
 
-    def both(self, reading: float, computing: float) -> Times:
+    def both(self, reading: float, computing: float, overlap: float | None = None) -> Times:
         """Reading and computing at the same time, in one loop."""
         shorter, longer = sorted((reading, computing))
-        total = longer + (1 - self.overlap) * shorter + self.dispatch
+        hidden = self.overlap if overlap is None else overlap
+        total = longer + (1 - hidden) * shorter + self.dispatch
         return Times(reading, computing, total)
 
 

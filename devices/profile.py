@@ -87,12 +87,16 @@ class KernelCost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One kernel on one core, in ns, everything in the core's caches.
 
     A product with one token takes `generate_ns` for each weight; with n tokens, up to 128,
-    `decode_ns + n * multiply_ns`.
+    `decode_ns + n * multiply_ns`. Of a kernel that was measured with weights from memory too,
+    `memory_factor` is how many times `generate_ns` one core then takes, all its reading in it, and
+    `memory_efficiency` what is left of the speed of all cores when they do it together.
     """
 
     generate_ns: KernelNs
     decode_ns: Annotated[float, Meta(ge=0, le=1e4)]
     multiply_ns: KernelNs
+    memory_factor: Annotated[float, Meta(ge=0.5, le=100)] | None = None
+    memory_efficiency: Share | None = None
 
 
 class Costs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -153,7 +157,8 @@ class Dispatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class Threading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What threads cost. `overlap`: the share of reading or computing, whichever is shorter, that
-    hides behind the other; 1 would be max(reading, computing), 0 their sum."""
+    hides behind the other, with kernels that were not measured from memory; 1 would be
+    max(reading, computing), 0 their sum."""
 
     source: Text
     estimated: bool

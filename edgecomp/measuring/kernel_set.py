@@ -30,7 +30,7 @@ SEED = 20261123
 COLUMNS = 2048
 MOST_ROWS = 512  # as many as lookup tables are made for
 FEW_ROWS = TABLE_ROWS - 16  # too few for these
-MOST_BYTES = 1 << 17  # of a matrix: half of a small core's second cache, with its activations
+MOST_BYTES = 34 << 12  # of a matrix, which leaves room for its input in a small second cache
 
 
 def kernel_formats() -> dict[str, PlainFormat]:

@@ -24,6 +24,7 @@ from edgecomp.measuring.drift import drift_of
 from edgecomp.measuring.errors import MeasureError
 from edgecomp.measuring.laps import merged
 from edgecomp.measuring.lines import Core, Machine, Measurements
+from edgecomp.measuring.memory_from import with_memory
 from edgecomp.measuring.threads_from import bandwidth_from, threading_from
 
 __all__ = ["About", "profile_from"]
@@ -58,7 +59,7 @@ def profile_from(
         kind=about.kind,
         chip=chip or parts,
         memory=memory_from(found.machine),
-        clusters=clusters,
+        clusters=with_memory(clusters, found),
         bandwidth=bandwidth_from(found),
         threading=threading_from(found, clusters, bytes_per_weight),
         sources={"measured": Source(title=source, date=about.date)},

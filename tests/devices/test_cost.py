@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from devices.cost import Machine, Skew
-from devices.profile import ProfileError
+from devices.profile import KernelCost, ProfileError
 from devices.work import Product
 from tests.devices.small_profile import small_cluster, small_profile
 
@@ -59,6 +60,26 @@ def test_sharing_costs_a_dispatch() -> None:
     profile = small_profile(dispatch_ns=5000)
     alone, shared = (Machine(profile, n).loop([product()], 1, 1.0).total for n in (1, 2))
     assert (alone, shared) == pytest.approx((1e6, 0.5e6 + 5000))
+
+
+def test_costs_that_were_measured_from_memory() -> None:
+    """Far beyond the caches they are as measured, reading in them; inside they are the cached ones.
+
+    1 ns for a weight, 3 from memory, of which two cores keep 3/4 of their speed.
+    """
+    cluster = small_cluster(kernels=())
+    own = KernelCost(
+        generate_ns=1, decode_ns=1, multiply_ns=0.5, memory_factor=3, memory_efficiency=0.75
+    )
+    cluster = replace(cluster, costs=replace(cluster.costs, kernels={"uniform-4": own}))
+    profile = small_profile((cluster,), overlap=0.0)
+    for threads, size, ns in ((1, 1e8, 3.0), (2, 1e8, 2.0), (1, 1e5, 1.0), (2, 1e5, 0.5)):
+        machine = Machine(profile, threads)
+        assert machine.kernel(product(), 1, size) == pytest.approx(ns)
+        assert machine.loop([product()], 1, size).total == pytest.approx(1e6 * ns)
+    assert Machine(profile, 1).kernel(product(), 128, 1e8) == pytest.approx(65)
+    middle = Machine(profile, 1).kernel(product(), 1, 1e7)
+    assert 1 < middle < 3
 
 
 @pytest.mark.parametrize("threads", [0, -1, 3])

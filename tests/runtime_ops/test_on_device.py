@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ssh_server import TOOLS, ssh_server, write_script
 
 from tests.runtime_ops.edgecomp_run import ROOT, build_static
-from tests.ssh_server import TOOLS, require, ssh_server, write_script
+from tests.tools import require
 
 PAGE = (ROOT / "docs" / "on-device.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, flags=re.M | re.S)

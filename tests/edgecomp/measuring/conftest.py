@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ssh_server import TOOLS, Server, ssh_server, tool, write_script
 
 from tests.edgecomp.measuring.stand_in import Device, StandIn, build_stand_in
-from tests.ssh_server import TOOLS, Server, require, ssh_server, tool, write_script
+from tests.tools import require
 
 ADB = """
 case "$1 $2" in

@@ -11,8 +11,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssh_server import write_script
+
 from tests.edgecomp.measuring.recorded import recorded_lines
-from tests.ssh_server import write_script
 
 __all__ = ["Device", "StandIn", "assert_gone", "build_stand_in", "measure", "start", "wait_until"]
 

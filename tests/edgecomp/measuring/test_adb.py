@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ssh_server import write_script
 
 from edgecomp.measuring.adb import AdbTarget, adb_target
 from edgecomp.measuring.errors import AddressError, MeasureError
 from tests.edgecomp.measuring.stand_in import Device
-from tests.ssh_server import write_script
 
 Says = Callable[[str], None]
 

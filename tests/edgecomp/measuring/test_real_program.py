@@ -18,7 +18,7 @@ from edgecomp.measuring.kernel_set import kernel_formats
 from tests.edgecomp.command_line import Result, assert_error
 from tests.edgecomp.measuring.stand_in import Device, measure
 from tests.runtime_ops.edgecomp_run import build_static
-from tests.ssh_server import require
+from tests.tools import require
 
 Run = Callable[..., Result]
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ssh_server import Server, free_port, tool
 
 from edgecomp.measuring.errors import AddressError
 from edgecomp.measuring.ssh import SshTarget, quoted, ssh_target
@@ -23,7 +24,6 @@ from tests.edgecomp.measuring.stand_in import (
     start,
     wait_until,
 )
-from tests.ssh_server import Server, free_port, tool
 
 LOST = "the connection was lost"
 

@@ -11,8 +11,8 @@ typedef struct work {
     uint64_t n;              /* what a call does: weights, numbers, bytes, positions */
 } work;
 
-/* Nanoseconds of a call, or what is made of them: a quarter of the rounds are faster than `value`, since whatever else
- * runs on a machine only ever slows rounds down; eight of ten lie between the others. */
+/* Nanoseconds of a call, or what is made of them: half of the rounds are faster than `value`, eight of ten lie
+ * between the others. */
 typedef struct figures { double value, low, high; } figures;
 
 /* The time that is left, and the shares of it that are not taken. */

@@ -7,6 +7,7 @@
 #include "programs/run/model_options.h"
 
 #define MOST_GROUP 64 /* queries that share a head of keys */
+#define LAYERS 8      /* one after another, as in a model: keys and values are not those of the call before */
 
 /* From these follows what loading, multiplying and the softmax of scores cost each. */
 const attention_case attention_cases[N_ATTENTION_CASES] = {
@@ -23,10 +24,10 @@ int parse_attention(const char *name, attention_case *chosen) {
 }
 
 /* Keys and values without a pattern. */
-static void fill(attention_data *data, float *vector) {
+static void fill(attention_data *data, uint32_t layer, float *vector) {
     uint32_t state = 1;
     for (int which = EC_KEYS; which <= EC_VALUES; which++) {
-        ec_kv_head head = ec_kv_head_of(&data->cache, which, 0, 0);
+        ec_kv_head head = ec_kv_head_of(&data->cache, which, layer, 0);
         for (uint32_t position = 0; position < ATTENTION_POSITIONS; position++) {
             for (uint32_t i = 0; i < data->cache.d_head; i++) {
                 state = state * UINT32_C(1664525) + UINT32_C(1013904223);
@@ -39,7 +40,8 @@ static void fill(attention_data *data, float *vector) {
 
 static int take(attention_data *data, const attention_case *chosen) {
     ec_attention *a = &data->attention;
-    data->cache = (ec_kv_cache){.kind = chosen->kv, .n_layers = 1, .n_heads = 1, .d_head = chosen->d_head};
+    data->cache = (ec_kv_cache){.kind = chosen->kv, .n_layers = LAYERS, .n_heads = 1};
+    data->cache.d_head = chosen->d_head;
     data->cache.n_context = ATTENTION_POSITIONS;
     *a = (ec_attention){.cache = &data->cache, .steps = steps_here(), .n_heads = chosen->group};
     a->group = chosen->group;
@@ -50,7 +52,7 @@ static int take(attention_data *data, const attention_case *chosen) {
     float *queries = ec_memory_take(&data->memory, bytes), *out = ec_memory_take(&data->memory, bytes);
     if (queries == NULL || out == NULL) return 0;
     if (!ec_kv_cache_take(&data->cache, &data->memory) || !ec_attention_take(a, &data->memory)) return 0;
-    fill(data, queries); /* the last value is a query */
+    for (uint32_t layer = 0; layer < LAYERS; layer++) fill(data, layer, queries); /* the last value is a query */
     data->call = (ec_attention_call){a, 0, ATTENTION_POSITIONS - 1, 1, queries, out};
     return 1;
 }
@@ -64,6 +66,7 @@ int attention_begin(attention_data *data, const attention_case *chosen) {
 
 void attention_call(void *self) {
     attention_data *data = self;
+    data->call.layer = (data->call.layer + 1) % LAYERS;
     ec_attention_run(&data->call, data->pool);
 }
 

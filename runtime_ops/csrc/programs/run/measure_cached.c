@@ -28,10 +28,10 @@ static int measure_product(session *s, uint32_t place, const ec_tensor *tensor, 
     ec_memory memory = {0};
     product p;
     figures ns = {0, 0, 0};
-    const work multiplies = {product_call, &p, tensor->n_weights};
-    int status = product_begin(&p, tensor, n_tokens, &memory)
-                     ? measure_rounds(&multiplies, budget_take(&s->left, PRODUCT_SHARE), &ns)
-                     : fail(EXIT_FAILED, "", "no memory for products with %" PRIu32 " tokens", n_tokens);
+    int ready = product_begin(&p, tensor, n_tokens, &memory);
+    const work multiplies = {product_fill, &p, ready ? product_fill_weights(&p) : 0};
+    int status = ready ? measure_rounds(&multiplies, budget_take(&s->left, PRODUCT_SHARE), &ns)
+                       : fail(EXIT_FAILED, "", "no memory for products with %" PRIu32 " tokens", n_tokens);
     ec_memory_free(&memory);
     if (status != EXIT_OK) return status;
     figures each = figures_each(ns, multiplies.n);

@@ -15,6 +15,31 @@ uint64_t tensor_bytes(const ec_tensor *t) {
     return bytes + m->codes_bytes + m->extended_bytes + m->scales_bytes + m->params_bytes;
 }
 
+/* Repeats a part: 1, or 0 when there is no memory. Kernels may read behind it. */
+static int repeat(const uint8_t **part, uint64_t *bytes, uint64_t times, ec_memory *memory) {
+    if (*part == NULL) return 1;
+    uint8_t *all = ec_memory_take(memory, *bytes * times + LINE_BYTES);
+    if (all == NULL) return 0;
+    for (uint64_t i = 0; i < times; i++) memcpy(all + i * *bytes, *part, (size_t)*bytes);
+    *part = all;
+    *bytes *= times;
+    return 1;
+}
+
+/* Formats whose rows lie one behind the other: the others' sizes do not fit, or they have several planes of rows. */
+ec_tensor taller(const ec_tensor *tensor, uint64_t times, ec_memory *memory) {
+    ec_tensor tall = *tensor;
+    ec_matrix *m = &tall.rest;
+    if (times < 2 || tall.n_critical != 0 || m->extended != NULL) return *tensor;
+    tall.shape[0] *= times;
+    m->rows *= times;
+    int all = repeat(&m->codes, &m->codes_bytes, times, memory);
+    if (m->codec != EC_CODEC_RAW_F16 && m->codec != EC_CODEC_RAW_F32) {
+        all = all && repeat(&m->scales, &m->scales_bytes, times, memory);
+    }
+    return all && ec_tensor_check(&tall) == EC_OK ? tall : *tensor;
+}
+
 /* Moves a part to `at` and returns where the next one goes; with `fill` its bytes move, too. */
 static uint8_t *move(const uint8_t **part, uint64_t bytes, uint8_t *at, int fill) {
     if (*part == NULL) return at;

@@ -3,6 +3,7 @@
 #define RUN_MEASURE_COPIES_H
 
 #include "edgecomp.h"
+#include "runner/memory.h"
 
 typedef struct copies {
     const ec_tensor *tensor;
@@ -12,6 +13,10 @@ typedef struct copies {
 
 /* Bytes of codes, scales and parameters: what a product reads. */
 uint64_t tensor_bytes(const ec_tensor *tensor);
+
+/* The matrix as often below itself: one as tall as those of models are, its rows in memory that is taken from
+ * `memory`. The matrix itself where that makes no matrix of its format, or when there is no memory. */
+ec_tensor taller(const ec_tensor *tensor, uint64_t times, ec_memory *memory);
 
 /* Fills memory (aligned to 64 bytes) with as many copies as fit into so many bytes: codes and scales, but not
  * parameters, tables and permutations, which matrices share. None, where not even one fits. */

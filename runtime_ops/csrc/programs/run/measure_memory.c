@@ -6,11 +6,13 @@
 #include "programs/run/measure_session.h"
 #include "programs/run/report.h"
 
-#define CALL_WEIGHTS (UINT64_C(1) << 22) /* of a call: a large matrix of a model */
+#define CALL_WEIGHTS (UINT64_C(1) << 24) /* of a call: a large matrix of a model; less where that takes too long */
 #define PART_WEIGHTS (UINT64_C(1) << 17) /* of a part at least, and */
 #define PARTS_PER_THREAD 8               /* at most, as in runner/linear.c */
 #define MEMORY_SHARE 1.5
 #define LEAST_SET (UINT64_C(1) << 23)    /* bytes, however little time there is to fill them */
+#define LEAST_CALLS 6                    /* in the time of a measurement */
+#define TALL_BYTES (LEAST_SET / 2)       /* of a matrix, at most */
 
 typedef struct from_memory {
     product p;
@@ -85,10 +87,25 @@ static void fill(session *s, from_memory *m, const ec_tensor *tensor, uint64_t s
     uint64_t bytes = (uint64_t)(s->fill_rate * (double)slice_ns / 3);
     if (bytes < LEAST_SET) bytes = LEAST_SET;
     copies_begin(&m->all, tensor, s->memory, bytes < s->memory_bytes ? bytes : s->memory_bytes);
-    m->per_call = (CALL_WEIGHTS + tensor->n_weights - 1) / tensor->n_weights;
-    if (m->per_call > m->all.n) m->per_call = m->all.n;
+    m->per_call = 1;
     m->step = m->p.is_integer ? ec_matmul_step(tensor, 1) : 16;
     m->steps = (m->p.rows + m->step - 1) / m->step;
+}
+
+/* A matrix of as many weights as a call, if that is not too large. */
+static ec_tensor tall_matrix(const ec_tensor *tensor, ec_memory *memory) {
+    uint64_t times = CALL_WEIGHTS / tensor->n_weights, most = TALL_BYTES / tensor_bytes(tensor);
+    return taller(tensor, times < most ? times : most, memory);
+}
+
+/* Copies that a call takes, so that it lasts no longer than that on one core. */
+static uint64_t copies_of_call(const from_memory *m, const ec_tensor *tensor, uint64_t most_ns) {
+    uint64_t n = (CALL_WEIGHTS + tensor->n_weights - 1) / tensor->n_weights, start = now_ns();
+    ec_tensor first = copies_at(&m->all, 0);
+    product_rows(&m->p, &first, 0, m->p.rows, m->y);
+    uint64_t most = most_ns / (now_ns() - start + 1) + 1;
+    if (n > most) n = most;
+    return n < m->all.n ? n : m->all.n;
 }
 
 static int measure_matrix(session *s, const ec_tensor *tensor, const ec_slice *name, ec_memory *memory) {
@@ -105,6 +122,7 @@ static int measure_matrix(session *s, const ec_tensor *tensor, const ec_slice *n
                     " of memory", tensor_bytes(tensor), s->memory_bytes);
     }
     uint64_t each_ns = (uint64_t)((double)slice_ns / settings * 2 / 3);
+    m.per_call = copies_of_call(&m, tensor, each_ns / LEAST_CALLS);
     int status = measure_threads(s, &m, name, s->threads[0], each_ns);
     if (status != EXIT_OK || s->n_threads == 1) return status;
     return measure_threads(s, &m, name, s->threads[s->n_threads - 1], each_ns);
@@ -119,7 +137,10 @@ static int memory_run(session *s) {
         ec_memory memory = {0};
         status = session_watch(s, 0);
         session_on_all_cores(s);
-        if (status == EXIT_OK) status = measure_matrix(s, &tensor, &name, &memory);
+        if (status == EXIT_OK) {
+            ec_tensor tall = tall_matrix(&tensor, &memory);
+            status = measure_matrix(s, &tall, &name, &memory);
+        }
         ec_memory_free(&memory);
     }
     return status;

@@ -5,6 +5,8 @@
 
 #define ROWS 64   /* whose products with */
 #define TOKENS 16 /* tokens ec_gemm writes at a time, as in a model */
+#define LARGE 2048 /* rows of a large matrix: outputs of its tokens fall into the same few places of a cache */
+#define FILLED 1024 /* of them that are written */
 
 int is_matrix(const ec_tensor *tensor) {
     return tensor->n_dims >= 2 && tensor->shape[0] != 0 && tensor->n_weights / tensor->shape[0] > 1;
@@ -33,7 +35,8 @@ int product_begin(product *p, const ec_tensor *tensor, uint64_t n_tokens, ec_mem
     *p = (product){.tensor = *tensor, .rows = rows, .columns = columns, .n_tokens = n_tokens};
     p->is_integer = ec_tensor_is_integer(tensor);
     p->x = prepared(tensor, columns, n_tokens, memory);
-    p->y = ec_memory_take(memory, n_tokens * rows * sizeof *p->y);
+    p->y_stride = n_tokens > 1 && rows < LARGE ? LARGE : rows;
+    p->y = ec_memory_take(memory, n_tokens * p->y_stride * sizeof *p->y);
     if (p->x == NULL || p->y == NULL) return 0;
     if (!p->is_integer) return 1;
     void *quantised = ec_memory_take(memory, ec_quantised_bytes(tensor, n_tokens));
@@ -49,7 +52,7 @@ static void multiply_floats(const product *p, const ec_tensor *tensor, uint64_t 
             tokens = p->n_tokens - token < TOKENS ? p->n_tokens - token : TOKENS;
             ec_gemm(tensor, row, rows, p->x + token * p->columns, tokens, products, EC_ISA_BEST);
             for (uint64_t t = 0; t < tokens; t++) {
-                memcpy(y + (token + t) * p->rows + row, products + t * rows, (size_t)rows * sizeof *y);
+                memcpy(y + (token + t) * p->y_stride + row, products + t * rows, (size_t)rows * sizeof *y);
             }
         }
     }
@@ -57,7 +60,7 @@ static void multiply_floats(const product *p, const ec_tensor *tensor, uint64_t 
 
 void product_rows(const product *p, const ec_tensor *tensor, uint64_t first, uint64_t n, float *y) {
     if (p->is_integer) {
-        ec_matmul_i8(tensor, first, n, p->quantised, p->n_tokens, y + first, p->rows, EC_ISA_BEST);
+        ec_matmul_i8(tensor, first, n, p->quantised, p->n_tokens, y + first, p->y_stride, EC_ISA_BEST);
     } else {
         multiply_floats(p, tensor, first, n, y);
     }
@@ -67,3 +70,12 @@ void product_call(void *self) {
     const product *p = self;
     product_rows(p, &p->tensor, 0, p->rows, p->y);
 }
+
+static uint64_t times(const product *p) { return p->n_tokens > 1 && p->rows < FILLED ? FILLED / p->rows : 1; }
+
+void product_fill(void *self) {
+    const product *p = self;
+    for (uint64_t i = 0; i < times(p); i++) product_rows(p, &p->tensor, 0, p->rows, p->y + i * p->rows);
+}
+
+uint64_t product_fill_weights(const product *p) { return times(p) * p->tensor.n_weights; }

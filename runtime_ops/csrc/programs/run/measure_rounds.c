@@ -52,7 +52,7 @@ int measure_rounds(const work *measured, uint64_t slice_ns, figures *ns) {
     if (interrupted) return EXIT_INTERRUPTED;
     size_t outer = n >= PERCENTILE_ROUNDS ? n / 10 : 0;
     qsort(rounds, n, sizeof *rounds, ascending);
-    ns->value = rounds[n / 4];
+    ns->value = rounds[n / 2];
     ns->low = rounds[outer];
     ns->high = rounds[n - 1 - outer];
     return EXIT_OK;

@@ -6,7 +6,8 @@
 #include "runner/norm.h"
 #include "runner/rope.h"
 
-#define MOST 8192      /* numbers */
+#define MOST 8192      /* numbers of a row */
+#define ROWS 32        /* 1 MiB each: a batch's activations do not fit into the first caches */
 #define D_MODEL 2048
 #define D_FF 5632
 #define D_HEAD 64
@@ -15,37 +16,49 @@
 #define TILE 32        /* positions that attention takes at a time, */
 #define GROUP 4        /* queries that share them */
 
+static size_t next_row(step_data *d) {
+    d->at = (d->at + MOST) % (ROWS * MOST);
+    return d->at;
+}
+
 /* What follows a matrix is added, as before every norm. */
 static void norm(void *data) {
-    const step_data *d = data;
-    for (size_t i = 0; i < D_MODEL; i++) d->x[i] += d->zeros[i];
-    ec_rms_norm(d->x, d->ones, D_MODEL, 1e-5f, d->y);
+    step_data *d = data;
+    size_t at = next_row(d);
+    float *x = d->x + at;
+    const float *added = d->zeros + at;
+    for (size_t i = 0; i < D_MODEL; i++) x[i] += added[i];
+    ec_rms_norm(x, d->ones, D_MODEL, 1e-5f, d->y + at);
 }
 
 static void rope(void *data) {
-    const step_data *d = data;
-    for (size_t i = 0; i < D_MODEL; i += D_HEAD) ec_rope_rotate(d->x + i, D_HEAD / 2, 0, d->cosines, d->sines);
+    step_data *d = data;
+    float *x = d->x + next_row(d);
+    for (size_t i = 0; i < D_MODEL; i += D_HEAD) ec_rope_rotate(x + i, D_HEAD / 2, 0, d->cosines, d->sines);
 }
 
 static void swiglu(void *data) {
-    const step_data *d = data;
-    d->steps->swiglu(d->gate, d->up, D_FF);
+    step_data *d = data;
+    size_t at = next_row(d);
+    d->steps->swiglu(d->gate + at, d->up + at, D_FF);
 }
 
 static void quantise(void *data) {
     step_data *d = data;
-    d->kernels.quantise_i8(d->x, D_MODEL, d->bytes, d->scales, d->sums);
+    d->kernels.quantise_i8(d->x + next_row(d), D_MODEL, d->bytes, d->scales, d->sums);
 }
 
 static void rotate(void *data) {
-    const step_data *d = data;
-    ec_input_prepare(&d->rotated, d->x, 1, d->y, EC_ISA_BEST);
+    step_data *d = data;
+    size_t at = next_row(d);
+    ec_input_prepare(&d->rotated, d->x + at, 1, d->y + at, EC_ISA_BEST);
 }
 
 static void store(step_data *d, const ec_kv_cache *cache) {
     ec_kv_head keys = ec_kv_head_of(cache, EC_KEYS, 0, 0);
+    const float *x = d->x + next_row(d);
     for (size_t i = 0; i < D_MODEL; i += D_HEAD) {
-        ec_kv_store(&keys, d->position, d->x + i, &d->kernels);
+        ec_kv_store(&keys, d->position, x + i, &d->kernels);
         d->position = (d->position + 1) % CONTEXT;
     }
 }
@@ -117,11 +130,14 @@ static float *floats(step_data *d, size_t n, int *all) {
 
 /* swiglu(gate, up) is gate, and comes back to it after rounding: negative gates, and up is 1 + exp(-gate). */
 static void fill(step_data *d) {
-    for (size_t i = 0; i < MOST; i++) {
+    for (size_t i = 0; i < ROWS * MOST; i++) {
         d->x[i] = (float)((i * 37 + 11) % 257) / 128 - 1;
-        d->ones[i] = 1;
+        d->y[i] = d->zeros[i] = 0; /* pages that were never written are all the same one */
         d->gate[i] = -0.25f - (float)(i % 97) / 97;
         d->up[i] = (float)(1 + exp(-(double)d->gate[i]));
+    }
+    for (size_t i = 0; i < MOST; i++) {
+        d->ones[i] = 1;
         d->halves[i] = ec_float_to_half(d->x[i]);
         d->bytes[i] = (int8_t)(i * 37 % 255);
     }
@@ -139,12 +155,12 @@ static int take_cache(step_data *d, ec_kv_cache *cache, ec_kv kind) {
 int step_data_begin(step_data *d) {
     int all = 1;
     *d = (step_data){.steps = steps_here()};
-    d->x = floats(d, MOST, &all);
-    d->y = floats(d, MOST, &all);
     d->ones = floats(d, MOST, &all);
-    d->zeros = floats(d, MOST, &all);
-    d->gate = floats(d, MOST, &all);
-    d->up = floats(d, MOST, &all);
+    d->x = floats(d, ROWS * MOST, &all);
+    d->y = floats(d, ROWS * MOST, &all);
+    d->zeros = floats(d, ROWS * MOST, &all);
+    d->gate = floats(d, ROWS * MOST, &all);
+    d->up = floats(d, ROWS * MOST, &all);
     d->cosines = floats(d, CONTEXT, &all);
     d->sines = floats(d, CONTEXT, &all);
     d->halves = ec_memory_take(&d->memory, MOST * sizeof *d->halves);

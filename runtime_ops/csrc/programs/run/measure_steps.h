@@ -13,8 +13,10 @@ typedef struct step_data {
     ec_kernels kernels;
     const ec_steps *steps;
     ec_tensor rotated;           /* whose inputs are rotated; without weights */
-    float *x, *y, *ones, *zeros; /* [8192] */
-    float *gate, *up;            /* [8192]; swiglu leaves such a gate as it is */
+    float *ones;                 /* [8192] */
+    float *x, *y, *zeros;        /* [ROWS][8192]: those of a batch's tokens, of which each call takes the next */
+    float *gate, *up;            /* the same; swiglu leaves such a gate as it is */
+    size_t at;                   /* where the present row begins */
     float *cosines, *sines;      /* [512] */
     uint16_t *halves;            /* [8192] */
     int8_t *bytes;               /* [8192] */

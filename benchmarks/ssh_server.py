@@ -1,4 +1,4 @@
-"""An sshd on this machine for a test, and an `ssh` that finds it under a name."""
+"""An sshd on this machine, for a test or a benchmark, and an `ssh` that finds it under a name."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-__all__ = ["TOOLS", "Server", "free_port", "require", "ssh_server", "tool", "write_script"]
+__all__ = ["TOOLS", "Server", "free_port", "ssh_server", "tool", "write_script"]
 
 TOOLS = ("sshd", "ssh", "scp", "ssh-keygen")
 
@@ -55,14 +53,6 @@ def is_sshd(pid: int) -> bool:
 def tool(name: str) -> str:
     """A program's path, "" without one; sshd is in a folder that is not everybody's."""
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin") or ""
-
-
-def require(what: str, tools: Sequence[str]) -> None:
-    """Skips the test without the tools, loudly; in CI that is a failure."""
-    missing = [name for name in tools if not tool(name)]
-    if missing and not os.environ.get("CI"):
-        pytest.skip(f"{what} NOT TESTED: no {', '.join(missing)}")
-    assert not missing, f"{missing} must be installed in CI"
 
 
 def write_script(path: Path, text: str) -> None:

@@ -1,10 +1,11 @@
 """Predicted beside measured latency on this machine: models and threads that no profile has seen.
 
 The machine is profiled over ssh to itself, as a board would be (`edgecomp measure --on ssh:...`,
-with a server of the benchmark's own on the loopback). Then models of random weights are predicted,
-and measured by the same static edgecomp-run: generation in ms for a token, prefill in ms for the
-prompt; medians over rounds. The profile knows kernels, bandwidth and threads, and none of the
-models. Example: `python benchmarks/latency_prediction.py --json`.
+with a server of the benchmark's own on the loopback). Then models of random weights are measured,
+and predicted: generation in ms for a token, prefill in ms for the prompt; medians over rounds, in
+each of which the same static edgecomp-run measures every case once. The profile knows kernels,
+bandwidth and threads, and none of the models. Example:
+`python benchmarks/latency_prediction.py --json`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,23 +69,31 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """What a round measured of a model, in ms: the prompt, and a token behind it."""
+
+    prefill: float
+    generate: float
+
+
+@dataclass(frozen=True)
 class Case:
     """A stage of a model, predicted and measured, in ms."""
 
     name: str
     threads: int
     predicted: Prediction
-    measured: float
+    measured_ms: float
 
     @property
     def error(self) -> float:
         """Relative, of the prediction."""
-        return self.predicted.ns / 1e6 / self.measured - 1
+        return self.predicted.ns / 1e6 / self.measured_ms - 1
 
     @property
     def covered(self) -> bool:
         """Whether the measurement lies in the interval."""
-        return self.predicted.low <= 1e6 * self.measured <= self.predicted.high
+        return self.predicted.low <= 1e6 * self.measured_ms <= self.predicted.high
 
 
 def measured_profile(folder: Path, work: Work) -> Profile:
@@ -105,17 +114,32 @@ def measured_profile(folder: Path, work: Work) -> Profile:
     return read_profile(path)
 
 
-def measured_ms(program: str, path: Path, threads: int, work: Work) -> tuple[float, float]:
+def run_once(program: str, path: Path, threads: int, work: Work) -> Sample:
     """ms for the prompt, and for a token behind it, as edgecomp-run measures them. ToolError."""
-    words = {"threads": threads, "prefill": work.prefill, "generate": work.generate}
+    words = {"threads": threads, "prefill": work.prefill, "generate": work.generate, "rounds": 2}
     options = [word for name, n in words.items() for word in (f"--{name}", str(n))]
-    prefill, generate = [], []
-    for _ in range(work.rounds):
-        command = [program, "bench", str(path), *options, "--rounds", "1", "--json"]
-        row = json.loads(output_of(command, HINT))
-        prefill.append(1e3 * work.prefill / float(row["prefill_tokens_per_second"]))
-        generate.append(1e3 / float(row["generate_tokens_per_second"]))
-    return statistics.median(prefill), statistics.median(generate)
+    row = json.loads(output_of([program, "bench", str(path), *options, "--json"], HINT))
+    prefill, generate = (
+        float(row[f"{stage}_tokens_per_second"]) for stage in ("prefill", "generate")
+    )
+    return Sample(1e3 * work.prefill / prefill, 1e3 / generate)
+
+
+def measured(
+    names: Sequence[str], threads: Sequence[int], work: Work, folder: Path
+) -> dict[tuple[str, int], list[Sample]]:
+    """Samples by model and threads: all of them in every round, so that what else the machine does
+    meets each. ToolError."""
+    targets = targets_for("this machine", platform.system(), platform.machine())
+    program = str(find_program(targets[0], note))
+    found: dict[tuple[str, int], list[Sample]] = {}
+    for number in range(work.rounds):
+        note(f"measure: round {number + 1} of {work.rounds}")
+        for name in names:
+            for count in threads:
+                sample = run_once(program, model_path(folder, name), count, work)
+                found.setdefault((name, count), []).append(sample)
+    return found
 
 
 def predicted(
@@ -130,26 +154,26 @@ def predicted(
 
 
 def cases(
-    names: list[str], profile: Profile, threads: list[int], work: Work, folder: Path
+    samples: dict[tuple[str, int], list[Sample]], profile: Profile, work: Work, folder: Path
 ) -> Iterator[Case]:
     """Every model with every number of threads: prefill, and generation."""
-    targets = targets_for("this machine", platform.system(), platform.machine())
-    program = str(find_program(targets[0], note))
-    for name in names:
+    for (name, threads), own in samples.items():
+        model = language_model(container_model(model_path(folder, name)))
+        prefill, generate = predicted(model, profile, threads, work)
+        ms = statistics.median(sample.prefill for sample in own)
+        yield Case(f"{name}: prefill {work.prefill}", threads, prefill, ms)
+        ms = statistics.median(sample.generate for sample in own)
+        yield Case(f"{name}: generate", threads, generate, ms)
+
+
+def model_path(folder: Path, name: str) -> Path:
+    """The model's container; written unless it is there."""
+    path = folder / f"latency {name}.gguf"
+    if not path.exists():
+        note(f"write {path.name}")
         shape, settings = MODELS[name]
-        path = folder / f"latency {name}.gguf"
-        if not path.exists():
-            note(f"write {path.name}")
-            write_random_container(path, name, shape, settings)
-        model = language_model(container_model(path))
-        for count in threads:
-            measured = measured_ms(program, path, count, work)
-            both = predicted(model, profile, count, work)
-            stages = (f"prefill {work.prefill}", "generate")
-            for stage, prediction, ms in zip(stages, both, measured, strict=True):
-                case = Case(f"{name}: {stage}", count, prediction, ms)
-                note(f"{case.name}, {count} threads: {case.error:+.1%}")
-                yield case
+        write_random_container(path, name, shape, settings)
+    return path
 
 
 def case_row(case: Case) -> Row:
@@ -160,7 +184,7 @@ def case_row(case: Case) -> Row:
         "predicted_ms": case.predicted.ns / 1e6,
         "low_ms": case.predicted.low / 1e6,
         "high_ms": case.predicted.high / 1e6,
-        "measured_ms": case.measured,
+        "measured_ms": case.measured_ms,
         "error": case.error,
     }
 
@@ -186,8 +210,11 @@ def main() -> None:
             folder = arguments.models or Path(name)
             folder.mkdir(parents=True, exist_ok=True)
             given = arguments.profile
+            for model in names:
+                model_path(folder, model)  # before anything is measured
             profile = read_profile(given) if given else measured_profile(Path(name), work)
-            found = list(cases(names, profile, arguments.threads, work, folder))
+            samples = measured(names, arguments.threads, work, folder)
+            found = list(cases(samples, profile, work, folder))
     except ToolError as error:
         fail(str(error), error.hint)
         sys.exit(1)

@@ -12,14 +12,14 @@
 #include "programs/run/report.h"
 #include "runner/map.h"
 
-#define LAPS 3
+#define LAPS 5
 #define WARM_NS UINT64_C(50000000) /* in which a core that was asleep reaches its clock */
 
 static const char help[] =
     "edgecomp-run measure FILE [options]\n"
     "\n"
     "What this machine is, how fast it reads memory, and what it takes for each matrix of a container and each step\n"
-    "of a model, three times if there is time: one JSON object in a line, each as soon as it is known; the last\n"
+    "of a model, five times if there is time: one JSON object in a line, each as soon as it is known; the last\n"
     "one is of the kind \"end\".\n"
     "\n"
     "  --seconds S          what it takes, unless that is too little for three rounds of all (45)\n"

@@ -41,11 +41,11 @@ float ec_row_scale(const ec_matrix *m, uint64_t row) {
 static void halves_to_floats(const uint8_t *restrict halves, uint64_t n, float *restrict out) {
     for (uint64_t i = 0; i < n; i++) {
         uint32_t half = ec_load_u16(halves + 2 * i), magnitude = half & 0x7FFFu, bits;
+        uint32_t is_small = 0 - (uint32_t)(magnitude < 0x400u), is_special = 0 - (uint32_t)(magnitude >= 0x7C00u);
         float subnormal = (float)(int32_t)magnitude * 0x1p-24f;
         memcpy(&bits, &subnormal, sizeof bits);
-        uint32_t normal = (magnitude << 13) + (UINT32_C(112) << 23);
-        normal += magnitude >= 0x7C00u ? UINT32_C(112) << 23 : 0; /* infinite, or not a number */
-        bits = (magnitude < 0x400u ? bits : normal) | (half & 0x8000u) << 16;
+        uint32_t normal = (magnitude << 13) + (UINT32_C(112) << 23) + (is_special & UINT32_C(112) << 23);
+        bits = (bits & is_small) | (normal & ~is_small) | (half & 0x8000u) << 16;
         memcpy(out + i, &bits, sizeof bits);
     }
 }

@@ -138,7 +138,11 @@ def parse(name: str, text: str, pipes: Mapping[str, object]) -> list[Use]:
     for term in text.split(" + ") if text else ():
         found = TERM.fullmatch(term)
         if found is None or any(pipe not in pipes for pipe in found[2].split("|")):
-            raise CoreError(f"{name}: {text!r}, expected such as '2 V0|V1 + L' of {sorted(pipes)}")
+            known = ", ".join(sorted(pipes))
+            raise CoreError(
+                f"{name}: {text!r} (its own, or of the core that it is like) names other pipes "
+                f"than {known}; expected such as '2 V0|V1 + L'"
+            )
         uses.append(Use(frozenset(found[2].split("|")), float(found[1] or 1)))
     return uses
 

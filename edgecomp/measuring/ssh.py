@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,8 @@ class SshTarget:
         """What ssh's words mean."""
         text = " ".join(errors).lower()
         last = errors[-1] if errors else "ssh ended without a word"
-        host = self.host if not self.port else f"-p {self.port} {self.host}"
+        host = shlex.quote(self.host)
+        host = f"-p {self.port} {host}" if self.port else host
         for words, (message, hint) in MEANINGS.items():
             if words in text:
                 return MeasureError(message.format(name=self.name), hint.format(host=host))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,6 +191,12 @@ def test_files_that_are_no_profile(content: bytes, reason: str, tmp_path: Path) 
         read_profile(path)
     assert reason in str(raised.value)
     assert str(raised.value).startswith(f"{path}: ")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(ProfileError, match=r"pipe\.toml: not a regular file"):
+        read_profile(tmp_path / "pipe.toml")
 
 
 def test_a_folder_and_nothing(tmp_path: Path) -> None:

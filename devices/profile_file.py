@@ -19,9 +19,8 @@ MOST_BYTES = 1 << 22  # of a file; one with all kernels on three kinds of cores 
 def read_profile(path: Path) -> Profile:
     """The profile of a file. OSError; ProfileError in one line for what is wrong with it."""
     hint = "docs/devices.md says what a profile must hold"
-    if path.exists() and not (
-        path.is_file() or path.is_dir()
-    ):  # opening a pipe waits for its writer
+    # A pipe's writer is not waited for; a folder is named by the system.
+    if path.exists() and not (path.is_file() or path.is_dir()):
         raise ProfileError(f"{path}: not a regular file", hint)
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
